@@ -1,0 +1,47 @@
+internal import Foundation
+
+/// Where and when a run was made: no figure means anything without it.
+struct Machine: Codable, Sendable {
+  let processor: String
+  let processorCount: Int
+  let caches: String
+  let system: String
+  let load: String
+
+  /// This machine, now.
+  static var current: Machine {
+    Machine(
+      processor: field("model name", of: "/proc/cpuinfo") ?? "unknown processor",
+      processorCount: ProcessInfo.processInfo.activeProcessorCount,
+      caches: caches,
+      system: ProcessInfo.processInfo.operatingSystemVersionString, load: loadAverage)
+  }
+
+  /// The load average of the last 1, 5 and 15 minutes.
+  static var loadAverage: String {
+    text(of: "/proc/loadavg").map { $0.split(separator: " ").prefix(3).joined(separator: " ") }
+      ?? "unknown"
+  }
+
+  private static var caches: String {
+    let folder = "/sys/devices/system/cpu/cpu0/cache/index"
+    let levels = (0..<5).compactMap { index -> String? in
+      guard let level = text(of: "\(folder)\(index)/level"),
+        let size = text(of: "\(folder)\(index)/size"),
+        text(of: "\(folder)\(index)/type") != "Instruction"
+      else { return nil }
+      return "L\(level) \(size)"
+    }
+    return levels.isEmpty ? "caches unknown" : levels.joined(separator: ", ")
+  }
+
+  private static func text(of path: String) -> String? {
+    guard let data = FileManager.default.contents(atPath: path) else { return nil }
+    return String(decoding: data, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+  }
+
+  private static func field(_ name: String, of path: String) -> String? {
+    let line = text(of: path)?.split(separator: "\n").first { $0.hasPrefix(name) }
+    return line?.split(separator: ":").last.map { $0.trimmingCharacters(in: .whitespaces) }
+  }
+}

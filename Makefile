@@ -1,0 +1,77 @@
+# Lamina's commands. `make help` lists them.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PREFIX ?= /usr/local
+# Flags for every debug build, such as -Xswiftc -warnings-as-errors.
+SWIFTFLAGS ?=
+# Release builds that can see `internal` declarations, for the long runs.
+TESTABLE := -c release -Xswiftc -enable-testing
+
+lint := $(wildcard Package.swift Sources Tests \
+  Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Benchmarks Benchmarks/Tests)
+
+.PHONY: help run test check lint tidy docs bench simulate oracle sanitize mutants install \
+  deps toolchain
+
+help: ## list these commands
+	@grep -E '^[a-z]+:.*## ' Makefile | while IFS= read -r line; do \
+	  printf '  make %-9s %s\n' "$${line%%:*}" "$${line##*## }"; done
+
+run: toolchain ## do the main job on a real ext4 image: backups, changes, restores, checks
+	@scripts/install-packages.sh mke2fs:e2fsprogs cmp:diffutils
+	@SECONDS=0; swift build -c release --product lamina; built=$$SECONDS; \
+	LAMINA="$$(swift build -c release --product lamina --show-bin-path)/lamina" \
+	  scripts/run-main-job.sh; \
+	echo "make run: built in $$built s, ran in $$((SECONDS - built)) s"
+
+test: toolchain ## build and run every test that needs no other program
+	@SECONDS=0; swift build --build-tests $(SWIFTFLAGS); built=$$SECONDS; \
+	swift test --skip-build --parallel $(SWIFTFLAGS); \
+	echo "make test: built in $$built s, tested in $$((SECONDS - built)) s"
+
+check: lint tidy docs ## formatting, the habits of the house, the documentation
+
+lint: toolchain
+	swift format lint --strict --parallel --recursive $(lint)
+
+tidy: toolchain
+	swift test $(SWIFTFLAGS) --filter TidyTests
+
+docs: toolchain
+	swift build $(SWIFTFLAGS)
+	scripts/check-docs.sh "$$(swift build --show-bin-path)"
+
+bench: toolchain ## compare with the yardsticks; ARGS= goes to the ratio runner
+	@scripts/install-packages.sh --optional /usr/include/roaring/roaring.h:libroaring-dev
+	swift run -c release --package-path Benchmarks ratios $(ARGS)
+
+simulate: toolchain ## the long seeded runs: more seeds, every crash state
+	LAMINA_SIMULATE=1 swift test $(TESTABLE) --scratch-path .build-simulate \
+	  --filter SimulationTests
+
+oracle: toolchain ## compare with the qemu tools
+	@scripts/install-packages.sh qemu-img:qemu-utils
+	LAMINA_ORACLE=1 swift test $(TESTABLE) --scratch-path .build-simulate --filter OracleTests
+
+sanitize: toolchain ## every test under the address and the thread sanitizer
+	swift test --sanitize=address --scratch-path .build-address
+	swift test --sanitize=thread --scratch-path .build-thread
+
+mutants: toolchain ## plant each bug of Tests/mutants.txt and see the tests catch it; ARGS= names some
+	scripts/run-mutants.sh $(ARGS)
+
+install: toolchain ## put the lamina command below PREFIX (/usr/local)
+	swift build -c release --product lamina --static-swift-stdlib --scratch-path .build-install
+	install -D -m 755 "$$(swift build -c release --product lamina --static-swift-stdlib \
+	  --scratch-path .build-install --show-bin-path)/lamina" "$(DESTDIR)$(PREFIX)/bin/lamina"
+
+deps: toolchain ## install what the other commands need, and is missing
+	@scripts/install-packages.sh mke2fs:e2fsprogs cmp:diffutils
+	@scripts/install-packages.sh --optional qemu-img:qemu-utils \
+	  /usr/include/roaring/roaring.h:libroaring-dev
+
+toolchain:
+	@scripts/require-swift.sh 6.2

@@ -1,0 +1,103 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Settings of every target: language mode 6 comes with the tools version.
+let settings: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  // Nonisolated async functions stay on the caller's executor: no surprise hop at a node boundary.
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+  // Returning and storing spans. Clients of these modules need no flag.
+  .enableExperimentalFeature("Lifetimes"),
+]
+
+let systemPackage = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
+
+/// A planted bug, as MODULE:CONDITION: the condition is defined in that module alone, so that no
+/// other is compiled anew (`make mutants`).
+let mutant = Context.environment["LAMINA_MUTANT"]?.split(separator: ":").map(String.init) ?? []
+
+func sourceSettings(_ module: String) -> [SwiftSetting] {
+  mutant.first == module ? settings + mutant.dropFirst().map { .define($0) } : settings
+}
+
+func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(
+    name: name, dependencies: dependencies, exclude: ["README.md"],
+    swiftSettings: sourceSettings(name))
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .testTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+let package = Package(
+  name: "lamina",
+  platforms: [.macOS(.v26), .iOS(.v26)],  // Mutex and TaskExecutor need 15/18, InlineArray 26
+  products: [
+    .library(name: "DirtyBitmap", targets: ["DirtyBitmap"]),
+    .library(name: "Primitives", targets: ["Primitives"]),
+    .library(name: "Execution", targets: ["Execution"]),
+    .library(name: "BlockLayer", targets: ["BlockLayer"]),
+    .library(name: "Qcow2", targets: ["Qcow2"]),
+    .library(name: "BackupJob", targets: ["BackupJob"]),
+    .library(name: "ImageOps", targets: ["ImageOps"]),
+    .library(name: "Lamina", targets: ["Lamina"]),
+    .library(name: "BlockTestKit", targets: ["BlockTestKit"]),
+    .executable(name: "lamina", targets: ["LaminaTool"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-system.git", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.0"),
+  ],
+  targets: [
+    .systemLibrary(name: "CLinux"),
+    library("Primitives"),
+    library("DirtyBitmap", ["Primitives"]),
+    library("Execution", ["Primitives"]),
+    library("BlockLayer", ["Primitives", "Execution", "DirtyBitmap", "CLinux", systemPackage]),
+    library("Qcow2", ["BlockLayer", "Primitives", "Execution", "DirtyBitmap", systemPackage]),
+    library("ImageOps", ["BlockLayer", "Primitives"]),
+    library("BlockTestKit", ["Primitives", "Execution", "BlockLayer", systemPackage]),
+    library("BackupJob", ["Primitives", "Execution", "DirtyBitmap", "BlockLayer"]),
+    library(
+      "Lamina",
+      [
+        "Qcow2", "BackupJob", "ImageOps", "BlockLayer", "DirtyBitmap", "Execution", "Primitives",
+        systemPackage,
+      ]),
+    .executableTarget(
+      name: "LaminaTool",
+      dependencies: [
+        "Lamina", "BackupJob", "Execution", "BlockLayer", "Qcow2", "ImageOps", "DirtyBitmap",
+        "Primitives",
+        systemPackage, .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      exclude: ["README.md"], swiftSettings: sourceSettings("LaminaTool")),
+
+    tests("TidyTests", []),
+    tests("LaminaToolTests", ["LaminaTool"]),
+    tests("OracleTests", ["LaminaTool", "Execution"]),
+    tests("LaminaTests", ["Lamina"]),
+    tests("DirtyBitmapTests", ["DirtyBitmap", "Primitives"]),
+    tests("PrimitivesTests", ["Primitives"]),
+    tests("ExecutionTests", ["Execution", "Primitives"]),
+    tests("Qcow2Tests", ["Qcow2", "BlockTestKit", "BlockLayer", "Execution", "Primitives"]),
+    tests(
+      "BlockTestKitTests",
+      ["BlockTestKit", "BlockLayer", "Execution", "Primitives", systemPackage]),
+    tests(
+      "BlockLayerTests",
+      ["BlockLayer", "Execution", "DirtyBitmap", "Primitives", "CLinux", systemPackage]),
+    tests(
+      "BackupJobTests",
+      [
+        "BackupJob", "BlockTestKit", "BlockLayer", "Qcow2", "ImageOps", "Execution", "DirtyBitmap",
+        "Primitives", systemPackage,
+      ]),
+    tests(
+      "SimulationTests",
+      ["BlockTestKit", "Qcow2", "BlockLayer", "DirtyBitmap", "Execution", "Primitives"]),
+  ]
+)

@@ -1,0 +1,142 @@
+internal import BlockLayer
+internal import DirtyBitmap
+internal import Execution
+
+/// The body of a backup job: copies the source as it was at the job's start to the target, while
+/// guests go on writing.
+///
+/// Its life: `BackupPlan` checks everything → `attach` marks what is to be copied, freezes the
+/// bitmap and puts the filter above the source, all in one moment without requests → `run` copies →
+/// `finish` gives the bitmap its contents and takes the filter out, again in one moment.
+final class BackupJob: JobBody {
+  private let plan: BackupPlan
+  private let filter: BlockNode
+  private let driver: CopyBeforeWriteDriver
+  private let graph: BlockGraph
+  /// Keeps the filter in use although nobody may be above it, and its length.
+  private let hold: BlockEdge
+
+  private var engine: CopyEngine { driver.engine }
+
+  init(
+    _ plan: BackupPlan, filter: BlockNode, driver: CopyBeforeWriteDriver, graph: BlockGraph
+  ) throws(BlockError) {
+    self.plan = plan
+    self.filter = filter
+    self.driver = driver
+    self.graph = graph
+    hold = try BlockEdge(
+      .root, to: filter,
+      permissions: EdgePermissions(taken: [], shared: .all.subtracting(.resize)),
+      user: "backup job '\(plan.jobID)'")
+  }
+
+  var progress: JobProgress {
+    let progress = engine.progress
+    return JobProgress(current: progress.completed, total: progress.total)
+  }
+
+  func jobDidChange() { engine.wakeWaiters() }
+
+  // MARK: - Into the graph
+
+  /// Makes the backup's moment: what the source holds now is what the target will hold.
+  ///
+  /// Throws, with everything as it was, when the bitmap or the graph refuses.
+  func attach(_ job: Job) async throws(JobError) {
+    try await graph.drained(plan.source) { () async throws(JobError) in
+      try plan.spec.sync.mark(engine, from: plan.bitmap)
+      try freeze()
+      driver.activate()
+      do throws(BlockError) {
+        try await graph.insert(filter: filter, above: plan.source)
+      } catch {
+        driver.deactivate()
+        plan.bitmap?.reclaim()
+        throw JobError.block(error)
+      }
+    }
+    job.registry.block(filter, for: job)
+    job.registry.block(plan.target, for: job)
+  }
+
+  private func freeze() throws(JobError) {
+    do {
+      try plan.bitmap?.freeze()
+    } catch {
+      throw JobError(.bitmap, error.message, cause: error)
+    }
+  }
+
+  /// Lets go of the nodes of a filter that has no users.
+  func dismantle() async {
+    hold.detach()
+    driver.detach()
+    do {
+      try await graph.close(filter)
+    } catch {
+      preconditionFailure("a filter that is out of the graph did not close: \(error)")
+    }
+  }
+
+  // MARK: - Work
+
+  func run(_ job: Job) async throws(JobError) {
+    do throws(CopyFailure) {
+      if plan.spec.sync == .top { try await unmarkUnallocated(job) }
+      if plan.spec.sync.isFinite {
+        try await BackgroundCopy(engine, job, plan.spec).run()
+      } else {
+        await job.waitUntilCancelled()
+      }
+      if await job.pausePoint() { try await flushTarget(job) }
+    } catch {
+      throw JobError.failed(error.error)
+    }
+  }
+
+  private func unmarkUnallocated(_ job: Job) async throws(CopyFailure) {
+    do throws(BlockError) {
+      try await engine.unmarkUnallocated(in: plan.source) { await job.pausePoint() }
+    } catch {
+      job.report(operation: CopyFailure.Operation.read.rawValue, action: .report)
+      throw CopyFailure(.read, error)
+    }
+  }
+
+  /// A backup that is called done is on the disk, metadata included.
+  private func flushTarget(_ job: Job) async throws(CopyFailure) {
+    do {
+      try await plan.target.flush()
+    } catch {
+      job.report(operation: CopyFailure.Operation.write.rawValue, action: .report)
+      throw CopyFailure(.write, error)
+    }
+  }
+
+  // MARK: - Out of the graph
+
+  func finish(_ job: Job, _ ending: JobEnding) async {
+    await graph.changes.lock()
+    defer { graph.changes.unlock() }
+    await graph.drained(plan.source) {
+      settleBitmap(ending)
+      driver.deactivate()
+      hold.detach()
+      do {
+        try await graph.remove(filter: filter)
+      } catch {
+        // What shared the filter with others shares the node below it.
+        preconditionFailure("a filter could not be taken out: \(error)")
+      }
+    }
+    await dismantle()
+    job.registry.unblock(job)
+  }
+
+  private func settleBitmap(_ ending: JobEnding) {
+    guard let bitmap = plan.bitmap else { return }
+    BitmapOutcome.after(ending, plan.bitmapMode)
+      .apply(to: bitmap, of: plan.source, pending: engine.pendingRuns())
+  }
+}

@@ -1,0 +1,74 @@
+internal import BlockLayer
+internal import Execution
+
+/// Backups.
+extension JobRegistry {
+  /// Checks `spec`, makes the backup's moment, and starts the copying.
+  ///
+  /// Everything is as it was when this throws. Guests of the source go on meanwhile.
+  ///
+  /// Source: QMP's `blockdev-backup`, whose error texts these are.
+  public func backup(_ spec: BackupSpec) async throws(JobError) -> Job {
+    let job = try await prepareBackup(spec)
+    job.start()
+    return job
+  }
+
+  /// Checks `spec` and makes the backup's moment: what the source holds now is what the target will
+  /// hold.
+  ///
+  /// `Job.start()` begins the copying, `Job.cancel(force:)` undoes it.
+  ///
+  /// From now on guests' writes to the source are preceded by copies, and the bitmap is busy.
+  /// Everything is as it was when this throws.
+  public func prepareBackup(_ spec: BackupSpec) async throws(JobError) -> Job {
+    await graph.changes.lock()
+    defer { graph.changes.unlock() }
+    let plan = try BackupPlan(spec, self)
+    let body = try await makeBody(plan)
+    do throws(JobError) {
+      try plan.checkChunk()
+      return try await makeJob(plan, body)
+    } catch {
+      await body.dismantle()
+      throw error
+    }
+  }
+
+  /// Makes the filter, connected to nothing above.
+  private func makeBody(_ plan: BackupPlan) async throws(JobError) -> BackupJob {
+    do throws(BlockError) {
+      let driver = try CopyBeforeWriteDriver(
+        source: plan.source, target: plan.target, clusterSize: plan.clusterSize)
+      let filter = try graph.addNode(
+        driver, name: plan.spec.filterNodeName,
+        options: NodeOptions(
+          isReadOnly: plan.source.isReadOnly, discard: plan.source.options.discard))
+      do throws(BlockError) {
+        return try BackupJob(plan, filter: filter, driver: driver, graph: graph)
+      } catch {
+        driver.detach()
+        try await graph.close(filter)
+        throw error
+      }
+    } catch {
+      throw JobError(.block, "Could not create node: \(error.message)", cause: error)
+    }
+  }
+
+  private func makeJob(_ plan: BackupPlan, _ body: BackupJob) async throws(JobError) -> Job {
+    let job = Job(
+      id: plan.jobID, type: "backup", speed: plan.spec.speed,
+      autoFinalize: plan.spec.autoFinalize, autoDismiss: plan.spec.autoDismiss, registry: self,
+      body: body)
+    try add(job)
+    do throws(JobError) {
+      try Job.check(speed: plan.spec.speed)
+      try await body.attach(job)
+    } catch {
+      job.withdraw()
+      throw error
+    }
+    return job
+  }
+}

@@ -1,0 +1,79 @@
+public import SystemPackage
+
+/// The drivers that images are opened with, by name.
+///
+/// The engine has no list of formats: whoever opens images says which there are. The umbrella
+/// module `Lamina` has the standard registry.
+public struct DriverRegistry: Sendable {
+  /// Makes a driver over an image that lies in the node below `file`.
+  public typealias FormatOpener =
+    @Sendable (_ file: BlockNode, _ context: OpenContext) async throws(BlockError) ->
+    any BlockDriver
+
+  /// Makes a driver over a host file.
+  public typealias HostOpener =
+    @Sendable (_ path: FilePath, _ options: OpenOptions) async throws(BlockError) -> any BlockDriver
+
+  private struct Format: Sendable {
+    let name: String
+    let recognises: (@Sendable (RawSpan) -> Bool)?
+    let open: FormatOpener
+  }
+
+  private var formats: [Format] = []
+  private var host: HostOpener?
+
+  /// A registry without drivers.
+  public init() {}
+
+  /// Host files, and the format `raw`: all that this module has.
+  ///
+  /// Other modules' formats are added to a copy of it.
+  public static let base: DriverRegistry = {
+    var registry = DriverRegistry()
+    registry.setHostFiles { path, options throws(BlockError) in
+      try FileDriver.open(path, options)
+    }
+    registry.addFormat("raw") { file, _ throws(BlockError) in try RawDriver(file: file) }
+    return registry
+  }()
+
+  /// Adds a format.
+  ///
+  /// `recognises` looks at a file's first bytes (up to 512), for probing.
+  public mutating func addFormat(
+    _ name: String, recognises: (@Sendable (RawSpan) -> Bool)? = nil, open: @escaping FormatOpener
+  ) {
+    formats.removeAll { $0.name == name }
+    formats.append(Format(name: name, recognises: recognises, open: open))
+  }
+
+  /// Sets how host files are opened.
+  public mutating func setHostFiles(_ open: @escaping HostOpener) { host = open }
+
+  /// The names of the formats, in the order in which they were added.
+  public var formatNames: [String] { formats.map(\.name) }
+
+  func format(_ name: String) throws(BlockError) -> FormatOpener {
+    guard let format = formats.first(where: { $0.name == name }) else {
+      throw BlockError(
+        .unsupported,
+        "Unknown driver '\(OpenPolicy.printable(name))' (there are: "
+          + formatNames.joined(separator: ", ") + ")")
+    }
+    return format.open
+  }
+
+  func hostOpener() throws(BlockError) -> HostOpener {
+    guard let host else { throw BlockError(.unsupported, "this registry opens no host files") }
+    return host
+  }
+
+  /// The format that recognises a file's first bytes; `raw` when none does.
+  ///
+  /// Whoever may write to a raw image can make it look like any format: never probe what a guest
+  /// could have written.
+  public func probe(_ head: RawSpan) -> String {
+    formats.first { $0.recognises?(head) ?? false }?.name ?? "raw"
+  }
+}

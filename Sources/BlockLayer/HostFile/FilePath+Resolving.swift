@@ -1,0 +1,29 @@
+internal import SystemPackage
+
+#if canImport(Glibc)
+internal import Glibc
+#elseif canImport(Musl)
+internal import Musl
+#elseif canImport(Darwin)
+internal import Darwin
+#endif
+
+/// What is done to names.
+extension FilePath {
+  /// The absolute name of the file, without links and dots.
+  ///
+  /// The corresponding C function is `realpath`.
+  func resolved() throws(Errno) -> FilePath {
+    let path = isEmpty ? FilePath(".") : self
+    guard let name = path.withPlatformString({ realpath($0, nil) }) else {
+      throw Errno(rawValue: errno)
+    }
+    defer { free(name) }
+    return FilePath(platformString: name)
+  }
+
+  /// Removes the name; a failure leaves it.
+  ///
+  /// The corresponding C function is `unlink`.
+  func removeFile() { _ = withPlatformString { unlink($0) } }
+}

@@ -1,0 +1,57 @@
+public import SystemPackage
+
+/// What a driver needs to know while it opens its image, and the door to files that it names.
+public struct OpenContext: Sendable {
+  /// The graph that the nodes belong to.
+  public let graph: BlockGraph
+  /// How this image is to be opened.
+  public let options: OpenOptions
+  /// The folder of the image; nil when it is no host file.
+  public let folder: FilePath?
+  /// This image and the overlays above it.
+  let ancestry: Ancestry
+
+  /// Opens the backing file that the image names, read-only, if the policy's gate lets it.
+  ///
+  /// Nil when the options say to leave it alone. A chain that leads back to itself is refused.
+  public func openBacking(_ backing: RecordedBacking) async throws(BlockError) -> BlockNode? {
+    switch options.backing {
+    case .ignore: return nil
+    case .node(let node): return node
+    case .fromImage: break
+    }
+    let reference = OpenPolicy.Reference(
+      role: .backing, name: backing.name, format: backing.format, folder: folder)
+    guard ancestry.depth <= graph.policy.maxDepth else {
+      throw BlockError(
+        .backingLoop,
+        "the backing chain is deeper than \(graph.policy.maxDepth) images; flatten a part of it")
+    }
+    let grant = try graph.policy.grant(reference)
+    var options = OpenOptions(format: grant.format, readOnly: true)
+    options.locking = self.options.locking
+    do {
+      return try await graph.open(
+        grant.path, options, ancestry, confinement: grant.confinement)
+    } catch {
+      throw error.code == .backingLoop
+        ? error : error.prefixed("Could not open backing file")
+    }
+  }
+}
+
+/// The overlays above an image that is being opened.
+struct Ancestry: Sendable {
+  /// The host files among them, those of this image too.
+  private(set) var files: [FileIdentity] = []
+  /// How many images there are, this one included.
+  private(set) var depth = 0
+
+  /// The ancestry with one image more, which lies in `file` if that is a host file.
+  func adding(_ file: FileIdentity?) -> Ancestry {
+    var longer = self
+    longer.depth += 1
+    if let file { longer.files.append(file) }
+    return longer
+  }
+}

@@ -1,0 +1,60 @@
+public import SystemPackage
+
+/// How an image is opened.
+public struct OpenOptions: Sendable {
+  /// What becomes of the backing file that the image names.
+  public enum Backing: Sendable {
+    /// It is opened, if the policy's gate lets it.
+    case fromImage
+    /// It is left alone: unallocated clusters read as zeros.
+    case ignore
+    /// This node is used in its place.
+    case node(BlockNode)
+  }
+
+  /// How a host file is protected against other processes.
+  public enum Locking: Sendable {
+    /// QEMU's byte locks, so that a running VM and we keep apart.
+    case locked
+    /// Reads a file although another process may be writing to it (`--force-share`).
+    case forceShare
+    /// No locks.
+    case off
+  }
+
+  /// The name of the image's format: `qcow2`, `raw`.
+  ///
+  /// Nil asks the policy whether to probe.
+  public var format: String?
+  /// The node's name; a name is generated if it is nil.
+  public var nodeName: String?
+  /// How the node treats requests.
+  public var node: NodeOptions
+  /// The backing file.
+  public var backing: Backing
+  /// The host file's locks.
+  public var locking: Locking
+  /// A folder that the host file, links resolved, must lie in; the gate of `confined` sets it.
+  public var confinement: FilePath?
+  /// Opens what is damaged too, as far as it can be read, for a check.
+  public var isForCheck = false
+
+  /// Options for a writable image; all else as QEMU has it.
+  public init(
+    format: String?, readOnly: Bool = false, nodeName: String? = nil, backing: Backing = .fromImage,
+    locking: Locking = .locked, discard: NodeOptions.Discard = .ignore,
+    detectZeroes: NodeOptions.DetectZeroes = .off
+  ) {
+    self.format = format
+    self.nodeName = nodeName
+    self.node = NodeOptions(isReadOnly: readOnly, discard: discard, detectZeroes: detectZeroes)
+    self.backing = backing
+    self.locking = locking
+  }
+
+  /// Whether writes are refused.
+  public var isReadOnly: Bool {
+    get { node.isReadOnly }
+    set { node.isReadOnly = newValue }
+  }
+}

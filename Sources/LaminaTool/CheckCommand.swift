@@ -1,0 +1,95 @@
+internal import BlockLayer
+internal import Lamina
+
+/// `lamina check`, spelled as `qemu-img check`.
+///
+/// Exit status 0: clean, 1: it could not be checked, 2: corruptions, 3: leaks only, 63: the format
+/// has no check.
+enum CheckCommand {
+  static let options = OptionParser("f:format= :output= q:quiet U:force-share r:repair=")
+
+  @Sendable static func run(_ tool: Tool, _ words: [String]) async throws -> Int32 {
+    let parsed = try options.parse(words)
+    if parsed.has("help") {
+      tool.console.print("lamina check [-q] [-f FMT] [--output=human|json] [-U] FILE")
+      return 0
+    }
+    guard let path = parsed.operands.first, parsed.operands.count == 1 else {
+      throw ToolFailure.usage("Expecting one image file name")
+    }
+    if parsed.has("repair") {
+      throw ToolFailure(message: "Not supported yet: check -r; use 'qemu-img check -r' to repair")
+    }
+    let isJSON = try Output.isJSON(parsed.value("output"))
+    let session = try ImageSession(tool)
+    let node = try await session.open(
+      path, format: parsed.value("format"), forceShare: parsed.has("force-share"),
+      backing: .ignore, isForCheck: true)
+    guard let image = node.driver as? any CheckableImage else {
+      tool.console.complain("\(tool.name): This image format does not support checks")
+      return 63
+    }
+    let result = try await image.check()
+    try await session.graph.close(node)
+    if isJSON {
+      tool.console.print(json(result, path, node.driver.driverName).pretty())
+    } else if !parsed.has("quiet") {
+      report(tool, result)
+    }
+    if result.checkErrors > 0 { return 1 }
+    return result.corruptions > 0 ? 2 : result.leaks > 0 ? 3 : 0
+  }
+
+  private static func report(_ tool: Tool, _ result: ImageCheck) {
+    for finding in result.findings { tool.console.complain(finding.message) }
+    if result.corruptions == 0, result.leaks == 0, result.checkErrors == 0 {
+      tool.console.print("No errors were found on the image.")
+    }
+    if result.corruptions > 0 {
+      tool.console.print(
+        "\n\(result.corruptions) errors were found on the image.\n"
+          + "Data may be corrupted, or further writes to the image may corrupt it.")
+    }
+    if result.leaks > 0 {
+      tool.console.print(
+        "\n\(result.leaks) leaked clusters were found on the image.\n"
+          + "This means waste of disk space, but no harm to data.")
+    }
+    if result.checkErrors > 0 {
+      tool.console.print("\n\(result.checkErrors) internal errors have occurred during the check.")
+    }
+    if result.totalClusters > 0, result.allocatedClusters > 0 {
+      let allocated = percent(result.allocatedClusters, result.totalClusters)
+      let fragmented = percent(result.fragmentedClusters, result.allocatedClusters)
+      let compressed = percent(result.compressedClusters, result.allocatedClusters)
+      tool.console.print(
+        "\(result.allocatedClusters)/\(result.totalClusters) = \(allocated)% allocated, "
+          + "\(fragmented)% fragmented, \(compressed)% compressed clusters")
+    }
+    if result.imageEndOffset > 0 {
+      tool.console.print("Image end offset: \(result.imageEndOffset)")
+    }
+  }
+
+  private static func percent(_ part: Int, _ whole: Int) -> String {
+    let hundredths = Int((Double(part) * 10000 / Double(whole)).rounded())
+    return "\(hundredths / 100).\(hundredths % 100 < 10 ? "0" : "")\(hundredths % 100)"
+  }
+
+  private static func json(_ result: ImageCheck, _ path: String, _ format: String) -> JSONText {
+    var fields: [(String, JSONText)] = [("image-end-offset", .number(result.imageEndOffset))]
+    fields.append(("total-clusters", .number(result.totalClusters)))
+    fields.append(("check-errors", .number(result.checkErrors)))
+    func add(_ key: String, _ value: Int) {
+      if value > 0 { fields.append((key, .number(value))) }
+    }
+    add("corruptions", result.corruptions)
+    add("leaks", result.leaks)
+    add("allocated-clusters", result.allocatedClusters)
+    fields.append(("filename", .string(path)))
+    fields.append(("format", .string(format)))
+    add("fragmented-clusters", result.fragmentedClusters)
+    add("compressed-clusters", result.compressedClusters)
+    return .object(fields)
+  }
+}

@@ -1,0 +1,71 @@
+internal import ArgumentParser
+internal import BackupJob
+internal import Synchronization
+
+#if canImport(Glibc)
+internal import Glibc
+#elseif canImport(Musl)
+internal import Musl
+#elseif canImport(Darwin)
+internal import Darwin
+#endif
+
+/// One of our own verbs: parsed by ArgumentParser, performed in the tool's World.
+protocol ToolVerb: ParsableCommand {
+  func perform(_ tool: Tool) async throws -> Int32
+}
+
+extension Tool {
+  /// Runs the verb of `root` that `words` name.
+  func perform(_ root: any ParsableCommand.Type, _ words: [String]) async throws -> Int32 {
+    let command: any ParsableCommand
+    do {
+      command = try root.parseAsRoot(words)
+    } catch {
+      let isHelp = root.exitCode(for: error) == .success
+      let text = root.fullMessage(for: error)
+      if isHelp { console.print(text) } else { console.complain(text) }
+      return isHelp ? 0 : 1
+    }
+    guard let verb = command as? any ToolVerb else {
+      console.print(root.helpMessage())
+      return words.isEmpty ? 1 : 0
+    }
+    return try await verb.perform(self)
+  }
+
+  /// Shows a job's progress, and answers false once the user has pressed Ctrl-C.
+  func watcher() -> @Sendable (JobProgress) -> Bool {
+    Interrupt.watch()
+    let line = Mutex<ProgressLine?>(nil)
+    return { progress in
+      let shown = line.withLock { line in
+        if line == nil {
+          line = ProgressLine(console, total: progress.total, asQemu: false, isQuiet: false)
+        }
+        return line
+      }
+      shown?.update(progress.current)
+      if progress.isCompleted || Interrupt.happened { shown?.finish() }
+      return !Interrupt.happened
+    }
+  }
+}
+
+/// Ctrl-C: noted by a signal handler, looked at by those who can stop cleanly.
+enum Interrupt {
+  private static let flag = Atomic<Bool>(false)
+
+  static var happened: Bool { flag.load(ordering: .relaxed) }
+
+  /// From now on SIGINT and SIGTERM are noted instead of ending the process.
+  ///
+  /// A second one ends it.
+  static func watch() {
+    for number in [SIGINT, SIGTERM] {
+      signal(number) { number in
+        if Interrupt.flag.exchange(true, ordering: .relaxed) { _exit(128 + number) }
+      }
+    }
+  }
+}

@@ -1,0 +1,239 @@
+internal import BlockLayer
+internal import Primitives
+
+/// What a step on refcounts needs before it can go on.
+enum RefcountStep<Value: Sendable>: Sendable {
+  case done(Value)
+  /// The block at this index of the refcount table must be loaded first.
+  case missing(tableIndex: Int)
+}
+
+/// Clusters of the file that follow each other.
+struct ClusterRun: Sendable {
+  let first: Int
+  let count: Int
+  /// Whether none of them was ever written, so that the file reads as zeros there.
+  var isPristine = false
+}
+
+/// Refcounts in memory: reading them, changing them, and the structure that holds them.
+extension Tables {
+  private var codec: RefcountBlock { RefcountBlock(order: geometry.refcountOrder) }
+
+  /// The offset of the block at `tableIndex`; 0 for none.
+  ///
+  /// Throws when the entry is damaged.
+  func blockOffset(_ tableIndex: Int) throws(BlockError) -> Int {
+    guard tableIndex < refcountTable.count else { return 0 }
+    let entry = RefcountTableEntry(rawValue: refcountTable[tableIndex])
+    if entry.isNone { return 0 }
+    guard let block = entry.checkedBlock(geometry: geometry) else {
+      throw .corruption(
+        "Refblock offset 0x\(String(entry.rawValue, radix: 16)) unaligned "
+          + "(reftable index: 0x\(String(tableIndex, radix: 16)))")
+    }
+    return block.value
+  }
+
+  /// The refcount of `cluster`.
+  func refcount(_ cluster: Int) throws(BlockError) -> RefcountStep<UInt64> {
+    let (tableIndex, index) = geometry.refcountPosition(of: ClusterIndex(cluster))
+    guard try blockOffset(tableIndex) != 0 else { return .done(0) }
+    guard let block = refcounts.block(tableIndex) else { return .missing(tableIndex: tableIndex) }
+    return .done(codec.value(at: index, in: block.bytes.span.bytes))
+  }
+
+  /// Adds `delta` to the refcounts of `count` clusters whose blocks must all be in memory.
+  mutating func change(_ cluster: Int, _ count: Int, by delta: Int) throws(BlockError)
+    -> RefcountStep<Void>
+  {
+    for index in cluster..<cluster + count {
+      let (tableIndex, _) = geometry.refcountPosition(of: ClusterIndex(index))
+      guard try blockOffset(tableIndex) != 0 else {
+        throw .corruption("cluster \(index) has no refcount block")
+      }
+      guard refcounts.block(tableIndex) != nil else { return .missing(tableIndex: tableIndex) }
+      guard case .done(let value) = try refcount(index) else { continue }
+      guard delta > 0 ? value < codec.maximum : value > 0 else {
+        throw .corruption("refcount \(value) of cluster \(index) cannot change by \(delta)")
+      }
+    }
+    for index in cluster..<cluster + count {
+      let (tableIndex, entry) = geometry.refcountPosition(of: ClusterIndex(index))
+      guard let block = refcounts.block(tableIndex) else { continue }
+      let value = codec.value(at: entry, in: block.bytes.span.bytes)
+      store(delta > 0 ? value + 1 : value - 1, at: entry, of: block)
+      if delta < 0, value == 1 {
+        firstFree = min(firstFree, index)
+        metadataClusters.remove(index)
+      }
+    }
+    return .done(())
+  }
+
+  private func store(_ value: UInt64, at entry: Int, of block: CachedRefcountBlock) {
+    var span = block.bytes.mutableSpan
+    var bytes = span.mutableBytes
+    codec.store(value, at: entry, in: &bytes)
+    block.generation += 1
+    block.isDirty = true
+  }
+
+  // MARK: - Allocation
+
+  /// Takes free clusters, refcount 1: as many as follow each other, at least `minimum` and at most
+  /// `count`.
+  ///
+  /// Answers the first and the number.
+  mutating func allocate(_ count: Int, minimum: Int = 1) throws(BlockError)
+    -> RefcountStep<ClusterRun>
+  {
+    var candidate = max(firstFree, 1)  // never cluster 0: the header
+    var isFirst = true
+    while true {
+      switch try freeRun(from: candidate, count) {
+      case .missing(let tableIndex): return .missing(tableIndex: tableIndex)
+      case .done(let run):
+        if isFirst {
+          firstFree = max(firstFree, run.first)
+          isFirst = false
+        }
+        guard run.count >= minimum else {
+          candidate = run.first + run.count
+          continue
+        }
+        return .done(try take(run))
+      }
+    }
+  }
+
+  /// The first run of free clusters from `start` on, at most `count` long.
+  ///
+  /// It may cross from one refcount block into the next; blocks that do not exist yet are made.
+  private mutating func freeRun(from start: Int, _ count: Int) throws(BlockError)
+    -> RefcountStep<ClusterRun>
+  {
+    var first = start
+    var length = 0
+    var cluster = start
+    while length < count {
+      let (tableIndex, index) = geometry.refcountPosition(of: ClusterIndex(cluster))
+      if try blockOffset(tableIndex) == 0 {
+        if length > 0 { break }  // a run is not extended into a block that is still to be made
+        try addBlock(tableIndex)
+        continue
+      }
+      guard let block = refcounts.block(tableIndex) else {
+        return length > 0
+          ? .done(ClusterRun(first: first, count: length)) : .missing(tableIndex: tableIndex)
+      }
+      let end = geometry.entriesPerRefcountBlock
+      if length == 0 {
+        guard let zero = codec.firstZero(in: block.bytes.span.bytes, range: index..<end) else {
+          cluster += end - index
+          continue
+        }
+        first = cluster + zero - index
+        let limit = min(end, zero + count)
+        length = codec.zeroRunEnd(in: block.bytes.span.bytes, range: zero..<limit) - zero
+        if zero + length < end { break }
+      } else {
+        let limit = min(end, count - length)
+        let more = codec.zeroRunEnd(in: block.bytes.span.bytes, range: 0..<limit)
+        length += more
+        if more < end { break }
+      }
+      cluster = first + length
+    }
+    return .done(ClusterRun(first: first, count: length))
+  }
+
+  private mutating func take(_ run: ClusterRun) throws(BlockError) -> ClusterRun {
+    let end = run.first + run.count
+    guard end << geometry.clusterBits <= FormatLimits.maximumHostOffset else {
+      throw BlockError(.noSpace, "the image file would grow beyond the format's largest offset")
+    }
+    // Refcount 0 on a cluster that holds metadata: the image is damaged, and using it would
+    // destroy more.
+    if let used = (run.first..<end).first(where: { metadataClusters.contains($0) }) {
+      let error = BlockError.corruption(
+        "Preventing invalid allocation of cluster \(used), which holds metadata and has refcount 0")
+      poison = error
+      throw error
+    }
+    _ = try change(run.first, run.count, by: 1)
+    if run.first <= firstFree { firstFree = end }
+    let isPristine = run.first >= highWater
+    highWater = max(highWater, end)
+    return ClusterRun(first: run.first, count: run.count, isPristine: isPristine)
+  }
+
+  // MARK: - Structure
+
+  /// Makes the refcount block for a range that has none.
+  ///
+  /// It stands in its own range, all of which is free, and counts itself.
+  private mutating func addBlock(_ tableIndex: Int) throws(BlockError) {
+    guard tableIndex < refcountTable.count else {
+      try growRefcountTable(for: tableIndex)
+      return
+    }
+    let first = geometry.firstCluster(ofRefcountBlock: tableIndex).value
+    let cluster = max(first, firstFree, 1)
+    insertBlock(tableIndex, at: cluster)
+    try countSelf(cluster, 1)
+    dirtyRefcountTable.insert(tableIndex)
+  }
+
+  private mutating func insertBlock(_ tableIndex: Int, at cluster: Int) {
+    let offset = cluster << geometry.clusterBits
+    refcounts.insert(
+      CachedRefcountBlock(
+        tableIndex: tableIndex, offset: offset,
+        bytes: Array(repeating: 0, count: geometry.clusterSize)))
+    refcountTable[tableIndex] = UInt64(offset)
+  }
+
+  /// Counts clusters that hold new refcount structures; their blocks are in memory.
+  private mutating func countSelf(_ cluster: Int, _ count: Int) throws(BlockError) {
+    _ = try change(cluster, count, by: 1)
+    for index in cluster..<cluster + count { metadataClusters.insert(index) }
+    highWater = max(highWater, cluster + count)
+  }
+
+  /// Moves the refcount table, half as large again, behind everything that the old one could count:
+  /// new blocks first, which count the new area, then the table.
+  ///
+  /// On disk the old one holds until the header names the new one.
+  private mutating func growRefcountTable(for tableIndex: Int) throws(BlockError) {
+    let perBlock = geometry.entriesPerRefcountBlock
+    let perCluster = geometry.tableEntriesPerCluster
+    var blocks = 1
+    var clusters = 0
+    while true {
+      let entries = max(tableIndex + blocks, refcountTable.count * 3 / 2)
+      clusters = entries.dividedRoundingUp(by: perCluster)
+      let needed = (blocks + clusters).dividedRoundingUp(by: perBlock)
+      if needed <= blocks { break }
+      blocks = needed
+    }
+    guard clusters * geometry.clusterSize <= FormatLimits.maximumRefcountTableBytes else {
+      throw BlockError(
+        .noSpace, "the refcount table is at its largest: the image file cannot grow any more")
+    }
+    let start = geometry.firstCluster(ofRefcountBlock: tableIndex).value
+    guard
+      (start + blocks + clusters) << geometry.clusterBits <= FormatLimits.maximumHostOffset
+    else { throw BlockError(.noSpace, "the image file cannot grow any more") }
+    // The old table's clusters go back, once the header on disk no longer names them.
+    removed.append(
+      RemovedReference(
+        cluster: refcountTableOffset.value >> geometry.clusterBits,
+        count: refcountTable.count / perCluster, mayPunch: false))
+    refcountTable += Array(repeating: 0, count: clusters * perCluster - refcountTable.count)
+    for index in 0..<blocks { insertBlock(tableIndex + index, at: start + index) }
+    try countSelf(start, blocks + clusters)
+    refcountTableOffset = HostOffset((start + blocks) << geometry.clusterBits)
+    isRefcountTableMoved = true
+  }
+}

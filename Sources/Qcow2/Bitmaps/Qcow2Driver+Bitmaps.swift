@@ -1,0 +1,246 @@
+public import BlockLayer
+public import DirtyBitmap
+internal import Execution
+internal import Primitives
+internal import Synchronization
+
+extension Qcow2Driver: PersistentBitmapStore {
+  /// The bitmaps in the image, in the directory's order.
+  ///
+  /// A bitmap that is in use, or whose table or bits cannot be read, comes back inconsistent. A
+  /// directory that cannot be read at all gives none, unless the image is to be written: writing
+  /// could not keep such bitmaps right, so that is refused.
+  public func loadBitmaps() async throws(BlockError) -> [DirtyBitmap] {
+    let entries: [BitmapDirectoryEntry]
+    do {
+      entries = try await directoryEntries()
+    } catch {
+      if isReadOnly { return [] }
+      throw error
+    }
+    var bitmaps: [DirtyBitmap] = []
+    for entry in entries { bitmaps.append(try await load(entry)) }
+    return bitmaps
+  }
+
+  private func load(_ entry: BitmapDirectoryEntry) async throws(BlockError) -> DirtyBitmap {
+    let name = String(decoding: entry.name.bytes, as: UTF8.self)
+    let isRecording = entry.flags.contains(.auto)
+    do {
+      guard !entry.flags.contains(.inUse), let bits = try await readBits(entry) else {
+        return try DirtyBitmap(
+          inconsistent: name, size: length, granularity: entry.granularity)
+      }
+      return try DirtyBitmap(
+        name: name, bits: bits, isEnabled: isRecording, isReadOnly: isReadOnly)
+    } catch let error as BlockError {
+      throw error
+    } catch {
+      throw BlockError(.bitmap, "Could not load bitmap '\(name)': \(error)", cause: error)
+    }
+  }
+
+  /// The bits of a stored bitmap; nil when its table is damaged.
+  private func readBits(_ entry: BitmapDirectoryEntry) async throws -> HierarchicalBitmap? {
+    let bits = try HierarchicalBitmap(size: length, granularity: entry.granularity)
+    let table = try await Self.readTable(entry.tableRange, of: file.node)
+    let clusterSize = geometry.clusterSize
+    var buffer = IOBuffer(byteCount: clusterSize)
+    for (index, value) in table.enumerated() {
+      let chunk = ByteRange(offset: index * clusterSize, count: clusterSize)
+      switch BitmapTableEntry(rawValue: value).kind(geometry: geometry) {
+      case nil: return nil
+      case .allZeros: bits.deserializeZeroes(chunk)
+      case .allOnes: bits.deserializeOnes(chunk)
+      case .data(let offset):
+        guard offset.value < file.node.length else { return nil }
+        var bytes = buffer.mutableBytes
+        try await file.node.read(
+          ByteRange(offset: offset.value, count: clusterSize), into: &bytes)
+        bits.deserialize(from: bytes.bytes, atByte: chunk.lower)
+      }
+    }
+    return bits
+  }
+
+  /// Throws, with QEMU's texts, when a new bitmap could not be stored in this image.
+  public func checkStorable(
+    name: String, granularity: Int, existing: [DirtyBitmap]
+  ) throws(BlockError) {
+    func refuse(_ text: String) -> BlockError { BlockError(.bitmap, text) }
+    guard version == .v3 else { throw refuse("Cannot store dirty bitmaps in qcow2 v2 files") }
+    let minimum = 1 << FormatLimits.minimumGranularityBits
+    let maximum = 1 << FormatLimits.maximumGranularityBits
+    guard granularity <= maximum else {
+      throw refuse("Granularity exceeds maximum (\(maximum) bytes)")
+    }
+    guard granularity >= minimum else {
+      throw refuse("Granularity is under minimum (\(minimum) bytes)")
+    }
+    let sizes = BitmapSizes(
+      virtualSize: length, granularityBits: granularity.trailingZeroBitCount)
+    guard sizes.isStorable(geometry: geometry) else {
+      throw refuse("Too much space will be occupied by the bitmap. Use larger granularity")
+    }
+    guard length > 0 else { throw refuse("A disk without bytes has nothing to track") }
+    guard name.utf8.count <= FormatLimits.maximumBitmapNameBytes else {
+      throw refuse(
+        "Name length exceeds maximum (\(FormatLimits.maximumBitmapNameBytes) characters)")
+    }
+    guard existing.count < FormatLimits.maximumBitmaps else {
+      throw refuse("Maximum number of persistent bitmaps is already reached")
+    }
+    let names = existing.compactMap(\.name) + [name]
+    let bytes = names.reduce(0) { $0 + (24 + $1.utf8.count).roundedUp(to: 8) }
+    guard bytes <= FormatLimits.maximumBitmapDirectoryBytes else {
+      throw refuse("Not enough space in the bitmap directory")
+    }
+  }
+
+  /// Writes `bitmaps` to the image in place of those that it has, in one atomic switch.
+  ///
+  /// Nothing is written when the image has exactly these already. Inconsistent ones stay as they
+  /// are on disk.
+  ///
+  /// No write may be under way: what it changes would be missing. After it the image may be
+  /// written again; the bitmaps are claimed anew then.
+  public func storeBitmaps(_ bitmaps: [DirtyBitmap]) async throws(BlockError) {
+    try checkNotPoisoned()
+    guard try await needsStoring(bitmaps) else { return }
+    try await prepareHeader()
+    try await commitLock.withLock { () async throws(BlockError) in
+      let old = try await directoryEntries()
+      var entries: [BitmapDirectoryEntry] = []
+      var written: [BitmapDirectoryEntry] = []
+      do throws(BlockError) {
+        for bitmap in ordered(bitmaps, as: old) {
+          guard let name = bitmap.name else { continue }
+          let present = old.first { $0.name.bytes == Array(name.utf8) }
+          if bitmap.isInconsistent {
+            if let present { entries.append(present) }
+          } else {
+            let entry = try await write(bitmap, named: name)
+            written.append(entry)
+            entries.append(entry)
+          }
+        }
+        try await switchDirectory(to: entries)
+      } catch {
+        for entry in written where !isNamed(entry) { try? await release(entry) }
+        throw error
+      }
+      // The bits on disk are right until the next change: it has to claim them first.
+      isPrepared.store(false, ordering: .releasing)
+    }
+  }
+
+  private func isNamed(_ entry: BitmapDirectoryEntry) -> Bool {
+    storedBitmaps.withLock { state in
+      state.entries?.contains { $0.tableOffset == entry.tableOffset } ?? false
+    }
+  }
+
+  /// Bitmaps that the directory has keep their places; new ones follow, newest first.
+  private func ordered(
+    _ bitmaps: [DirtyBitmap], as entries: [BitmapDirectoryEntry]
+  ) -> [DirtyBitmap] {
+    let names = entries.map { String(decoding: $0.name.bytes, as: UTF8.self) }
+    let known = names.compactMap { name in bitmaps.first { $0.name == name } }
+    return known + bitmaps.filter { bitmap in !names.contains { $0 == bitmap.name } }
+  }
+
+  /// Removes one bitmap from the image, in one atomic switch.
+  public func removeStoredBitmap(named name: String) async throws(BlockError) {
+    let bytes = Array(name.utf8)
+    guard try await directoryEntries().contains(where: { $0.name.bytes == bytes }) else { return }
+    try await prepareHeader()
+    try await commitLock.withLock { () async throws(BlockError) in
+      let entries = try await directoryEntries().filter { $0.name.bytes != bytes }
+      try await switchDirectory(to: entries)
+    }
+  }
+
+  // MARK: - Bits
+
+  /// Writes the bits and the table of one bitmap to new clusters.
+  private func write(_ bitmap: DirtyBitmap, named name: String) async throws(BlockError)
+    -> BitmapDirectoryEntry
+  {
+    let granularityBits = bitmap.granularity.trailingZeroBitCount
+    let sizes = BitmapSizes(virtualSize: length, granularityBits: granularityBits)
+    let clusterSize = geometry.clusterSize
+    var table: [UInt64] = []
+    do throws(BlockError) {
+      for index in 0..<sizes.tableEntryCount(geometry: geometry) {
+        let chunk = ByteRange(offset: index * clusterSize, count: clusterSize)
+        guard let bytes = bitmap.serialize(chunk) else {
+          table.append(BitmapTableEntry(.allZeros).rawValue)
+          continue
+        }
+        table.append(BitmapTableEntry(.data(try await writeMetadata(bytes))).rawValue)
+      }
+      let offset = try await writeMetadata(encodeTable(table))
+      return BitmapDirectoryEntry(
+        name: EmbeddedName(bytes: Array(name.utf8)), granularityBits: granularityBits,
+        flags: bitmap.isEnabled ? .auto : [], tableOffset: offset, tableEntryCount: table.count)
+    } catch {
+      for value in table {
+        if case .data(let offset) = BitmapTableEntry(rawValue: value).kind(geometry: geometry) {
+          try? await giveBack(offset.value >> geometry.clusterBits, 1)
+        }
+      }
+      throw error
+    }
+  }
+
+  /// Whether the image has anything else than exactly `bitmaps`.
+  private func needsStoring(_ bitmaps: [DirtyBitmap]) async throws(BlockError) -> Bool {
+    let entries = try await directoryEntries()
+    guard entries.count == bitmaps.count else { return true }
+    for entry in entries {
+      let name = String(decoding: entry.name.bytes, as: UTF8.self)
+      guard let bitmap = bitmaps.first(where: { $0.name == name }) else { return true }
+      if bitmap.isInconsistent { continue }
+      guard !entry.flags.contains(.inUse), bitmap.isEnabled == entry.flags.contains(.auto),
+        bitmap.granularity == entry.granularity, try await isStored(bitmap, as: entry)
+      else { return true }
+    }
+    return false
+  }
+
+  private func isStored(_ bitmap: DirtyBitmap, as entry: BitmapDirectoryEntry)
+    async throws(BlockError) -> Bool
+  {
+    let table = try await Self.readTable(entry.tableRange, of: file.node)
+    let clusterSize = geometry.clusterSize
+    var buffer = IOBuffer(byteCount: clusterSize)
+    for (index, value) in table.enumerated() {
+      let bits = bitmap.serialize(ByteRange(offset: index * clusterSize, count: clusterSize))
+      switch BitmapTableEntry(rawValue: value).kind(geometry: geometry) {
+      case .allZeros: if bits != nil { return false }
+      case .data(let offset):
+        guard let bits else { return false }
+        var bytes = buffer.mutableBytes
+        try await file.node.read(
+          ByteRange(offset: offset.value, count: clusterSize), into: &bytes)
+        guard bytes.bytes.elementsEqual(bits.span.bytes) else { return false }
+      default: return false
+      }
+    }
+    return true
+  }
+}
+
+extension DirtyBitmap {
+  /// The bytes `chunk` of the serialised form; nil when no granule in them is set.
+  fileprivate func serialize(_ chunk: ByteRange) -> [UInt8]? {
+    withBits { bits in
+      if bits.chunkContent(chunk) == .allZero { return nil }
+      var bytes = [UInt8](repeating: 0, count: chunk.count)
+      var span = bytes.mutableSpan
+      var raw = span.mutableBytes
+      bits.serialize(atByte: chunk.lower, into: &raw)
+      return bytes
+    }
+  }
+}

@@ -1,0 +1,73 @@
+internal import BlockLayer
+
+/// What a check has found so far.
+struct CheckLog {
+  /// The counters, and no findings: those are in `findings` until the end.
+  private(set) var result = ImageCheck()
+  /// The findings, as many as are kept.
+  private(set) var findings: [(finding: CheckFinding, count: Int)] = []
+  /// What could not be checked, in words; as many as are kept.
+  private(set) var errors: [String] = []
+  private let limit: Int
+
+  init(keeping limit: Int) { self.limit = limit }
+
+  /// Notes a finding that `count` references run into.
+  mutating func add(_ finding: CheckFinding, times count: Int = 1) {
+    guard count > 0 else { return }
+    switch finding.kind {
+    case .leak: result.leaks = result.leaks.addingClamped(count)
+    default: result.corruptions = result.corruptions.addingClamped(count)
+    }
+    if !isFull { findings.append((finding, count)) }
+  }
+
+  /// Whether findings are only counted from now on.
+  var isFull: Bool { findings.count >= limit }
+
+  /// Counts leaks of which nothing is to be said.
+  mutating func addLeaks(_ count: Int) { result.leaks = result.leaks.addingClamped(count) }
+
+  /// Notes that `count` places could not be checked; nothing may be freed after such a walk.
+  mutating func addError(_ message: String, places count: Int = 1) {
+    result.checkErrors = result.checkErrors.addingClamped(count)
+    result.isComplete = false
+    if errors.count < limit { errors.append(message) }
+  }
+
+  /// Notes that a damaged reference could not be followed, so that what is behind it may look
+  /// unused.
+  mutating func setIncomplete() { result.isComplete = false }
+
+  /// Changes the statistics.
+  mutating func update(_ change: (inout ImageCheck) -> Void) { change(&result) }
+
+  /// The result with its findings in words.
+  func finished() -> ImageCheck {
+    var check = result
+    check.findings =
+      findings.map { ImageCheck.Finding($0.finding.kind, text($0.finding, $0.count)) }
+      + errors.map { ImageCheck.Finding(.checkError, $0) }
+    return check
+  }
+
+  private func text(_ finding: CheckFinding, _ count: Int) -> String {
+    if count == 1 { return finding.message }
+    if case .leakedBehindFile = finding { return finding.message }  // tells the number itself
+    return "\(finding.message) (\(count) times)"
+  }
+}
+
+extension Int {
+  /// The sum of two numbers that are not negative, or the largest number.
+  func addingClamped(_ other: Int) -> Int {
+    let (sum, overflow) = addingReportingOverflow(other)
+    return overflow ? .max : sum
+  }
+
+  /// The product of two numbers that are not negative, or the largest number.
+  func multipliedClamped(by other: Int) -> Int {
+    let (product, overflow) = multipliedReportingOverflow(by: other)
+    return overflow ? .max : product
+  }
+}

@@ -1,0 +1,59 @@
+internal import BlockLayer
+internal import Execution
+internal import Primitives
+internal import Synchronization
+
+/// L2 tables for writers.
+extension Qcow2Driver {
+  /// Gives the clusters from `guest` on new entries (see `Tables.remap`), loading what it takes;
+  /// answers how many are done.
+  ///
+  /// The caller holds their range in `allocationLocks`.
+  func remap(
+    _ guest: Int, _ count: Int, mayPunch: Bool = false,
+    _ entry: @Sendable (_ index: Int, _ old: L2Entry) -> L2Entry?
+  ) async throws(BlockError) -> Int {
+    while true {
+      let step = tables.withLock { $0.remap(guest, count, mayPunch: mayPunch, entry) }
+      switch step {
+      case .done(let done): return done
+      case .missing(let offset): try await loadSlice(offset, guest)
+      }
+    }
+  }
+
+  /// Sees to it that there is an L2 table at `l1Index` that nobody else refers to.
+  func ensureTable(_ l1Index: Int) async throws(BlockError) {
+    let state = try tables.withLock { tables throws(BlockError) in try tables.tableState(l1Index) }
+    switch state {
+    case .writable: return
+    case .absent:
+      try await withRefcounts { tables throws(BlockError) in try tables.addTable(l1Index) }
+    case .shared: try await copyTable(l1Index)
+    }
+  }
+
+  /// Replaces an L2 table that others refer to by a copy of it.
+  private func copyTable(_ l1Index: Int) async throws(BlockError) {
+    try await tableCopies.withLock { () async throws(BlockError) in
+      let state = try tables.withLock { tables throws(BlockError) in
+        try tables.tableState(l1Index)
+      }
+      guard case .shared(let old) = state else { return }
+      let place = try await allocate(1)
+      let new = place.first << geometry.clusterBits
+      do throws(BlockError) {
+        var buffer = IOBuffer(byteCount: geometry.clusterSize)
+        var bytes = buffer.mutableBytes
+        let node = file.node
+        try await node.read(ByteRange(offset: old, count: bytes.byteCount), into: &bytes)
+        await raise(.l2AllocWrite)
+        try await node.write(ByteRange(offset: new, count: bytes.byteCount), from: bytes.bytes)
+      } catch {
+        try? await giveBack(place.first, 1)
+        throw error
+      }
+      tables.withLock { $0.replaceTable(l1Index, old: old, new: new) }
+    }
+  }
+}

@@ -1,0 +1,192 @@
+public import BlockLayer
+internal import Execution
+public import Primitives
+internal import Synchronization
+
+/// Writes. Mapped clusters that are ours alone are overwritten in place; for others new clusters
+/// are taken, filled with the data and what was around it, and then mapped.
+extension Qcow2Driver {
+  /// Writes the bytes of `range`.
+  public func write(_ range: ByteRange, from bytes: RawSpan) async throws(BlockError) {
+    try await prepareForChanges()
+    var done = 0
+    while done < range.count {
+      let guest = range.lower + done
+      let (run, ticket) = try await enterRun(guest, range.count - done)
+      if case .data(let host, isCopied: true) = run.kind {
+        defer { epochs.leave(ticket) }
+        let part = bytes.slice(ByteRange(offset: done, count: run.count))
+        try await writeInPlace(ByteRange(offset: host, count: run.count), part)
+        done += run.count
+      } else {
+        epochs.leave(ticket)
+        let rest = range.dropFirst(done)
+        let part = bytes.slice(ByteRange(done, range.count))
+        done += try await writeAllocating(rest, part)
+      }
+    }
+    #if MUTANT_IN_USE_AFTER_WRITE
+    if bitmapClaimIsDue.exchange(false, ordering: .acquiring) { try await claimBitmaps() }
+    #endif
+  }
+
+  private func writeInPlace(_ host: ByteRange, _ bytes: RawSpan) async throws(BlockError) {
+    try tables.withLock { tables throws(BlockError) in try tables.checkDataTarget(host) }
+    await raise(.writeAio)
+    try await file.node.write(host, from: bytes)
+  }
+
+  /// Writes the beginning of `range` into clusters that have to be mapped for it, and answers how
+  /// many bytes; 0 when another request has mapped the first cluster meanwhile.
+  private func writeAllocating(_ range: ByteRange, _ bytes: RawSpan) async throws(BlockError)
+    -> Int
+  {
+    let clusters = allocationWindow(range)
+    return try await allocationLocks.withLock(clusters) { () async throws(BlockError) in
+      let target = try await targetRun(clusters)
+      guard target.count > 0 else { return 0 }
+      try await ensureTable(geometry.split(GuestOffset(clusters.lower)).l1Index)
+      let place: ClusterRun
+      switch target.reuse {
+      case .some(let host):
+        place = ClusterRun(first: host >> geometry.clusterBits, count: target.count)
+        try tables.withLock { tables throws(BlockError) in
+          try tables.checkDataTarget(
+            ByteRange(offset: host, count: target.count << geometry.clusterBits))
+        }
+      case .none: place = try await allocate(target.count)
+      }
+      let area = ByteRange(offset: clusters.lower, count: place.count << geometry.clusterBits)
+      let data = area.intersection(range)
+      var linked = 0
+      do throws(BlockError) {
+        try await fill(area, at: place, data, bytes.slice(ByteRange(0, data.count)))
+        while linked < place.count { linked += try await link(area, place, from: linked) }
+      } catch {
+        // What is not mapped was never referred to.
+        if target.reuse == nil { try? await giveBack(place.first + linked, place.count - linked) }
+        throw error
+      }
+      return data.count
+    }
+  }
+
+  /// The clusters that one step may map: within one L2 table, bounded in length.
+  private func allocationWindow(_ range: ByteRange) -> ByteRange {
+    let whole = range.roundedOut(to: geometry.clusterSize)
+    let tableEnd = (whole.lower / geometry.bytesPerL1Entry + 1)
+      .multipliedReportingOverflow(by: geometry.bytesPerL1Entry)
+    let limit = max(Qcow2Limits.allocationRun, geometry.clusterSize)
+    let end = min(whole.upper, whole.lower + limit)
+    return ByteRange(whole.lower, tableEnd.overflow ? end : min(end, tableEnd.partialValue))
+  }
+
+  /// How many clusters from the window's start need a new mapping, all of one sort; and where,
+  /// when they have host clusters of their own already (zeros with reserved space).
+  private func targetRun(_ window: ByteRange) async throws(BlockError)
+    -> (count: Int, reuse: Int?)
+  {
+    var bytes = 0
+    var reuse: Int?
+    search: while bytes < window.count {
+      let run = try await lookUp(window.lower + bytes, window.count - bytes)
+      switch run.kind {
+      case .data(_, isCopied: true): break search
+      case .compressed: throw .unsupported(.compressedClusters)
+      case .zero(let host?, isCopied: true):
+        if bytes == 0 { reuse = host }
+        guard let reuse, reuse + bytes == host else { break search }
+      case .data, .zero, .unallocated:
+        guard reuse == nil else { break search }
+      }
+      bytes += run.count
+    }
+    return (bytes.dividedRoundingUp(by: geometry.clusterSize), reuse)
+  }
+
+  /// Writes the whole of `area` (guest bytes) to its new clusters: the data, and around it what
+  /// the guest sees there now.
+  private func fill(
+    _ area: ByteRange, at place: ClusterRun, _ data: ByteRange, _ bytes: RawSpan
+  ) async throws(BlockError) {
+    let host = place.first << geometry.clusterBits
+    let node = file.node
+    let head = ByteRange(area.lower, data.lower)
+    let tail = ByteRange(data.upper, area.upper)
+    var isSparse = head.isEmpty && tail.isEmpty
+    if !isSparse, place.isPristine, node.driver.limits.growsOnWrite {
+      // The file reads as zeros around the data; nothing to write if the guest does too.
+      let headIsZero = try await readsZero(head)
+      isSparse = headIsZero ? try await readsZero(tail) : false
+    }
+    await raise(.writeAio)
+    if isSparse {
+      let place = ByteRange(offset: host + head.count, count: data.count)
+      try await node.write(place, from: bytes)
+    } else if area.count <= max(Qcow2Limits.mergedWrite, geometry.clusterSize) {
+      var buffer = IOBuffer(byteCount: area.count)
+      var merged = buffer.mutableBytes
+      try await readOld(head, &merged, at: 0)
+      merged.copy(from: bytes, at: head.count)
+      try await readOld(tail, &merged, at: area.count - tail.count)
+      try await node.write(ByteRange(offset: host, count: area.count), from: merged.bytes)
+    } else {
+      try await copyOld(head, to: host)
+      try await node.write(ByteRange(offset: host + head.count, count: data.count), from: bytes)
+      try await copyOld(tail, to: host + area.count - tail.count)
+    }
+  }
+
+  /// Reads what the guest sees in `range` into `buffer`; beyond the disk's end, zeros.
+  private func readOld(
+    _ range: ByteRange, _ buffer: inout MutableRawSpan, at position: Int
+  ) async throws(BlockError) {
+    guard !range.isEmpty else { return }
+    await raise(.cowRead)
+    let visible = range.intersection(ByteRange(0, max(length, range.lower)))
+    var part = buffer.slice(ByteRange(offset: position, count: range.count))
+    var seen = part.slice(ByteRange(0, visible.count))
+    try await read(visible, into: &seen)
+    part.fill(ByteRange(visible.count, range.count), with: 0)
+  }
+
+  private func copyOld(_ range: ByteRange, to host: Int) async throws(BlockError) {
+    guard !range.isEmpty else { return }
+    var buffer = IOBuffer(byteCount: range.count)
+    var bytes = buffer.mutableBytes
+    try await readOld(range, &bytes, at: 0)
+    await raise(.cowWrite)
+    try await file.node.write(ByteRange(offset: host, count: range.count), from: bytes.bytes)
+  }
+
+  /// Whether the guest sees zeros in `range` without any data having to be read.
+  func readsZero(_ range: ByteRange) async throws(BlockError) -> Bool {
+    var rest = range.intersection(ByteRange(0, max(length, range.lower)))
+    while !rest.isEmpty {
+      let run = try await lookUp(rest.lower, rest.count)
+      switch run.kind {
+      case .zero: break
+      case .unallocated:
+        let part = rest.prefix(run.count)
+        if let backing = backing?.node, part.lower < backing.length {
+          let inside = part.intersection(ByteRange(0, backing.length))
+          let below = try await backing.chainStatus(inside)
+          guard below.status.isZero, below.count >= inside.count else { return false }
+        }
+      case .data, .compressed: return false
+      }
+      rest = rest.dropFirst(run.count)
+    }
+    return true
+  }
+
+  private func link(_ area: ByteRange, _ place: ClusterRun, from first: Int)
+    async throws(BlockError)
+    -> Int
+  {
+    let bits = geometry.clusterBits
+    return try await remap(area.lower + first << bits, place.count - first) { index, _ in
+      .normal(HostOffset((place.first + first + index) << bits), isCopied: true)
+    }
+  }
+}

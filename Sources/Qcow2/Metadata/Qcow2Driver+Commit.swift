@@ -1,0 +1,184 @@
+public import BlockLayer
+internal import Execution
+internal import Primitives
+internal import Synchronization
+
+/// Writing metadata back, in the order that leaves nothing but leaks behind a crash (§ "ordering"
+/// of docs/Invariants.md):
+///
+///     data, refcount blocks ─flush→ refcount table ─flush→ L2 tables ─flush→ L1 ─flush→ frees
+///
+/// Each flush is made only if something on both sides of it is there to be ordered.
+extension Qcow2Driver {
+  /// Hands cached metadata to the file, in order.
+  ///
+  /// What was written when it began is in the file afterwards; making it durable is one more flush.
+  public func writeBack() async throws(BlockError) {
+    guard tables.withLock({ $0.isDirty }) else { return }
+    try await commitLock.withLock { () async throws(BlockError) in try await commit() }
+  }
+
+  /// The write-back itself.
+  ///
+  /// The caller holds `commitLock`.
+  func commit() async throws(BlockError) {
+    try checkNotPoisoned()
+    try await releaseRetired()
+    guard let plan = tables.withLock({ $0.takePlan(epochs) }) else { return }
+    do throws(BlockError) {
+      try await perform(plan)
+      if !plan.removed.isEmpty { try await flushFile() }
+    } catch {
+      tables.withLock { $0.putBack(plan) }
+      throw error
+    }
+    tables.withLock { $0.didCommit(plan) }
+    try await releaseRetired()
+  }
+
+  /// Writes back when so much is dirty that the cache could not hold more.
+  func writeBackIfLarge() async throws(BlockError) {
+    let isLarge = tables.withLock { tables in
+      tables.l2.dirty.count > min(Qcow2Limits.dirtySlices, tables.l2.capacity / 4)
+        || tables.refcounts.dirtyCount > tables.refcounts.capacity / 2
+    }
+    if isLarge { try await writeBack() }
+  }
+
+  private func perform(_ plan: CommitPlan) async throws(BlockError) {
+    let node = file.node
+    #if !MUTANT_REFCOUNT_AFTER_POINTER
+    try await writeRefcountBlocks(plan)
+    #endif
+    if !plan.refcountTable.isNothing || plan.hasMappings {
+      #if !MUTANT_DATA_AFTER_MAPPING
+      try await flushFile()
+      #endif
+    }
+    try await write(plan.refcountTable, at: plan.refcountTableOffset, .reftableUpdate) {
+      (cluster: inout HeaderCluster, entries) in
+      cluster.header.refcountTableOffset = plan.refcountTableOffset
+      cluster.header.refcountTableClusters = entries / self.geometry.tableEntriesPerCluster
+      return .refcountTable
+    }
+    if !plan.refcountTable.isNothing, plan.hasMappings { try await flushFile() }
+    for table in plan.newTables {
+      await raise(.l2AllocWrite)
+      try await node.writeZeroes(ByteRange(offset: table, count: geometry.clusterSize))
+    }
+    for slice in plan.slices {
+      await raise(.l2Update)
+      let bytes = encodeTable(slice.entries)
+      try await node.write(
+        ByteRange(offset: slice.offset, count: bytes.count), from: bytes.span.bytes)
+    }
+    if !plan.l1.isNothing { try await flushFile() }
+    try await write(plan.l1, at: plan.l1Offset, .l1Update) {
+      (cluster: inout HeaderCluster, entries) in
+      cluster.header.l1TableOffset = plan.l1Offset
+      cluster.header.l1EntryCount = entries
+      return .l1Table
+    }
+    #if MUTANT_REFCOUNT_AFTER_POINTER
+    try await writeRefcountBlocks(plan)
+    #endif
+  }
+
+  private func writeRefcountBlocks(_ plan: CommitPlan) async throws(BlockError) {
+    let node = file.node
+    for block in plan.refcountBlocks {
+      await raise(.refblockUpdatePart)
+      try await node.write(
+        ByteRange(offset: block.offset, count: block.bytes.count), from: block.bytes.span.bytes)
+    }
+  }
+
+  /// Writes entries of a table in place; or all of it at a new place, and then, when that is
+  /// durable, the fields of the header that name it.
+  private func write(
+    _ table: CommitPlan.TableWrite, at offset: HostOffset, _ event: DebugEvent,
+    _ rename: (inout HeaderCluster, _ entryCount: Int) -> HeaderFieldGroup
+  ) async throws(BlockError) {
+    let node = file.node
+    switch table {
+    case .nothing: return
+    case .entries(let entries):
+      for (index, value) in entries {
+        await raise(event)
+        try await node.write(
+          ByteRange(offset: offset.value + index * 8, count: 8),
+          from: encodeTable(CollectionOfOne(value)).span.bytes)
+      }
+    case .moved(let entries):
+      await raise(event)
+      let whole = (entries.count * 8).roundedUp(to: geometry.clusterSize)
+      var bytes = encodeTable(entries)
+      bytes += Array(repeating: 0, count: whole - bytes.count)
+      try await node.write(ByteRange(offset: offset.value, count: whole), from: bytes.span.bytes)
+      try await flushFile()
+      try await patchHeader { rename(&$0, entries.count) }
+    }
+  }
+
+  /// Gives up clusters whose references are durably gone, once no request can be using them.
+  private func releaseRetired() async throws(BlockError) {
+    while true {
+      let next = tables.withLock { tables -> RemovedReference? in
+        guard epochs.isPreviousOver else { return nil }
+        return tables.retired.popLast()
+      }
+      guard let next else { return }
+      do throws(BlockError) {
+        if next.mayPunch { try await punch(next) }
+        try await withRefcounts { tables throws(BlockError) in
+          try tables.change(next.cluster, next.count, by: -1)
+        }
+      } catch {
+        tables.withLock { $0.retired.append(next) }
+        throw error
+      }
+    }
+  }
+
+  /// Tells the file that clusters are free, before they can be taken again.
+  ///
+  /// Those that others still refer to are left alone.
+  private func punch(_ reference: RemovedReference) async throws(BlockError) {
+    for cluster in reference.cluster..<reference.cluster + reference.count {
+      let count = try await withRefcounts { tables throws(BlockError) in
+        try tables.refcount(cluster)
+      }
+      guard count == 1 else { continue }
+      try await file.node.discard(
+        ByteRange(offset: cluster << geometry.clusterBits, count: geometry.clusterSize))
+    }
+  }
+
+  // MARK: - Flush and poison
+
+  /// Flushes the file.
+  ///
+  /// When that fails nobody knows what is on disk: no write is allowed any more.
+  func flushFile() async throws(BlockError) {
+    do throws(BlockError) {
+      try await file.node.flush()
+    } catch {
+      poison("a flush failed", error)
+      throw error
+    }
+  }
+
+  /// Ends writing: what is on disk is not known any more.
+  func poison(_ what: String, _ error: BlockError) {
+    tables.withLock { tables in
+      tables.poison = BlockError(
+        .poisoned,
+        "earlier \(what) (\(error.message)); close the image and check it before writing again",
+        errno: error.errno, cause: error)
+    }
+  }
+
+  func checkNotPoisoned() throws(BlockError) {
+    if let poison = tables.withLock({ $0.poison }) { throw poison }
+  }
+}

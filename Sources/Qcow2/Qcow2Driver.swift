@@ -1,0 +1,99 @@
+public import BlockLayer
+internal import Execution
+internal import Primitives
+internal import Synchronization
+
+/// The qcow2 format, versions 2 and 3: a guest disk in a file that holds only what was written.
+///
+/// Table of contents
+/// - Opening: `Qcow2Driver+Open`. Creating: `Qcow2Creation`. Growing: `Qcow2Driver+Resize`.
+/// - Bytes and values, without any I/O: `Format/`.
+/// - From a guest offset to a run: `Mapping/Lookup`, `+Lookup`; reading `+Read`; writing `+Write`,
+///   `+Zero`, `+Tables`.
+/// - Free clusters and refcounts: `Allocation/`.
+/// - What is in memory (`Metadata/Tables`), and how it gets to disk in order (`+Commit`,
+/// `+Header`).
+/// - Dirty bitmaps in the image: `Bitmaps/`. Consistency: `Check/`. What an image says of itself:
+///   `Information/`.
+///
+/// Locks, in the order in which they may be taken: `preparation`, `allocationLocks` (guest
+/// clusters), `tableCopies`, `commitLock`, `loads` (pieces of metadata), `tables`. Only `tables` is
+/// a mutex, and no I/O happens under it; data I/O of mapped clusters happens under none.
+public final class Qcow2Driver: BlockDriver {
+  /// The name of the format.
+  public var driverName: String { "qcow2" }
+
+  let file: BlockEdge
+  let backing: BlockEdge?
+  let geometry: Geometry
+  let version: FormatVersion
+  let isReadOnly: Bool
+  /// Whether only `check` and `information` may be asked of it.
+  let isForCheck: Bool
+
+  /// The virtual size in bytes.
+  let virtualSize: Atomic<Int>
+  let tables: Mutex<Tables>
+  let epochs = RequestEpochs()
+  /// Guest clusters whose mapping is being changed.
+  let allocationLocks = RangeLock()
+  /// Pieces of the file that are being brought into memory.
+  let loads = RangeLock()
+  let tableCopies = AsyncMutex()
+  let commitLock = AsyncMutex()
+  let preparation = AsyncMutex()
+  let isPrepared = Atomic<Bool>(false)
+  /// Whether mapped clusters may be holes of the file.
+  let holes = Atomic<Finding>(.unknown)
+  /// The bitmaps of the image, as they are on disk.
+  let storedBitmaps: Mutex<StoredBitmaps>
+  #if MUTANT_IN_USE_AFTER_WRITE
+  let bitmapClaimIsDue = Atomic<Bool>(false)
+  #endif
+
+  init(
+    file: BlockEdge, backing: BlockEdge?, tables: consuming sending Tables, isReadOnly: Bool,
+    isForCheck: Bool = false
+  ) {
+    self.file = file
+    self.backing = backing
+    self.isReadOnly = isReadOnly
+    self.isForCheck = isForCheck
+    geometry = tables.geometry
+    version = tables.header.header.version
+    virtualSize = Atomic(tables.header.header.virtualSize)
+    self.tables = Mutex(tables)
+    storedBitmaps = Mutex(StoredBitmaps())
+  }
+
+  /// The virtual size in bytes.
+  public var length: Int { virtualSize.load(ordering: .acquiring) }
+
+  /// Discards work on whole clusters; everything else on sectors.
+  ///
+  /// Not on bytes: a write that ends inside a sector would end the file there, and a later write of
+  /// that sector, which makes the file longer, could be torn by a crash: its first bytes new, the
+  /// others cut off with the new length.
+  public var limits: BlockLimits {
+    BlockLimits(
+      requestAlignment: 512, discardAlignment: geometry.clusterSize,
+      clusterSize: geometry.clusterSize)
+  }
+
+  /// The file, and the backing node if there is one.
+  public var children: [BlockEdge] { [file] + (backing.map { [$0] } ?? []) }
+
+  /// Writes back all that is cached, and makes it durable.
+  public func close() async throws(BlockError) {
+    guard !isReadOnly, tables.withLock({ $0.poison }) == nil else { return }
+    // The last requests have left: one round writes what is dirty and frees what was removed, the
+    // next writes the refcounts that fell. More are needed only if tables move.
+    for _ in 0..<4 where tables.withLock({ $0.isDirty }) { try await writeBack() }
+    try await flushFile()
+  }
+
+  /// Announces an event to the file, where blkdebug may listen.
+  func raise(_ event: DebugEvent) async {
+    await file.node.raise(event)
+  }
+}

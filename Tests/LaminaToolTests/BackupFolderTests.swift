@@ -1,0 +1,60 @@
+import Foundation
+import Testing
+
+/// `lamina backup` on real files.
+@Suite struct BackupFolderTests {
+  private func withDisk(_ body: (ToolFixture, String, String) throws -> Void) throws {
+    try ToolFixture.run { tool in
+      let disk = tool.path("disk.qcow2")
+      #expect(tool.lamina("create", "-q", "-f", "qcow2", disk, "64M").status == 0)
+      #expect(
+        tool.lamina("io", "-c", "write -P 0x41 0 512", "-c", "write -P 2 32M 124k", disk).status
+          == 0)
+      try body(tool, disk, tool.path("backups"))
+    }
+  }
+
+  @Test(arguments: ["32K", "64K", "128K"])
+  func eachBackupOfAChainShowsTheDiskAsItWas(granularity: String) throws {
+    try withDisk { tool, disk, folder in
+      let writes = [[], ["write -P 0xab 0 512", "write -P 0xfe 16M 256k"], ["write -P 9 8M 352k"]]
+      for (number, commands) in writes.enumerated() {
+        for command in commands { #expect(tool.lamina("io", "-c", command, disk).status == 0) }
+        let made = tool.lamina(
+          "backup", "create", disk, "--to", folder, "--granularity", granularity)
+        #expect(made.status == 0, "\(made.errors)")
+        #expect(made.output.contains(number == 0 ? "full" : "incremental"), "\(made.output)")
+        let copy = tool.path("was\(number).raw")
+        #expect(tool.lamina("backup", "restore", folder, copy, "-O", "raw").status == 0)
+      }
+      for number in writes.indices {
+        let again = tool.path("again\(number).qcow2")
+        #expect(
+          tool.lamina("backup", "restore", folder, again, "--at", String(number)).status == 0)
+        let same = tool.lamina(
+          "compare", "-f", "raw", "-F", "qcow2", tool.path("was\(number).raw"), again)
+        #expect(same.output == "Images are identical.\n")
+        #expect(tool.lamina("check", tool.path("backups/00000\(number).qcow2")).status == 0)
+      }
+      #expect(tool.lamina("check", disk).status == 0)
+    }
+  }
+
+  @Test func aLostBitmapGivesAFullBackupAndSaysWhy() throws {
+    try withDisk { tool, disk, folder in
+      #expect(tool.lamina("backup", "create", disk, "--to", folder).status == 0)
+      let listed = tool.lamina("bitmap", "list", disk).output
+      let name = String(listed.prefix { $0 != "\t" })
+      #expect(tool.lamina("bitmap", "remove", disk, name).status == 0)
+      let made = tool.lamina("backup", "create", disk, "--to", folder)
+      #expect(made.output.contains("full") && made.output.contains("was removed"))
+    }
+  }
+
+  @Test func aFolderWithoutAChainIsNotRestored() throws {
+    try withDisk { tool, _, folder in
+      try tool.expectRefusal(
+        "no folder of backups", "backup", "restore", folder, tool.path("out.qcow2"))
+    }
+  }
+}

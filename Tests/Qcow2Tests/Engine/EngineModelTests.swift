@@ -1,0 +1,126 @@
+import BlockLayer
+import BlockTestKit
+import Execution
+import Primitives
+import Qcow2
+import Testing
+
+/// The engine beside a model of the guest's disk, over random geometries.
+@Suite struct EngineModelTests {
+  static let geometries: [(clusterSize: Int, refcountBits: Int, version: FormatVersion)] = [
+    (512, 64, .v3), (512, 1, .v3), (512, 16, .v2), (1024, 8, .v3), (4096, 2, .v3),
+    (4096, 16, .v2), (65536, 4, .v3), (65536, 16, .v3), (65536, 32, .v3), (2 << 20, 16, .v3),
+  ]
+
+  @Test(arguments: 0..<30)
+  func randomSequencesReadBackWhatTheModelHas(seed: Int) async throws {
+    let geometry = Self.geometries[seed % Self.geometries.count]
+    let world = World.simulated(seed: UInt64(seed))
+    let difference = try await world.run { () async throws -> String? in
+      var random = world.makeRandom("geometry")
+      let sectors = Int.random(in: 1...1500, using: &random)
+      var options = NewImageOptions(virtualSize: sectors * 512)
+      options.clusterSize = geometry.clusterSize
+      options.refcountBits = geometry.refcountBits
+      options.version = geometry.version
+      let image = try await ImageFixture.create(options, in: world)
+      let shape = OperationSequence.Shape(
+        length: options.virtualSize, cluster: min(options.clusterSize, options.virtualSize))
+      var operations = OperationSequence(
+        count: 120, shape: shape, random: world.makeRandom("operations"))
+      var model: ModelDisk?
+      for _ in 0..<3 {
+        var disk = ModelledDisk(try await image.open())
+        if let model { disk.model = model }
+        for operation in operations.prefix(40) {
+          if let difference = try await disk.perform(operation) {
+            return "\(operation): \(difference)"
+          }
+        }
+        operations = OperationSequence(
+          count: 120, shape: shape, random: world.makeRandom("more"), firstWrite: 10_000)
+        model = disk.model
+        try await image.close(disk.door)
+        let reader = try await image.open(readOnly: true)
+        let bytes = try await reader.read(at: 0, count: reader.length)
+        if let difference = disk.model.verify(bytes, at: ByteRange(0, reader.length)) {
+          return "after closing: \(difference)"
+        }
+        try await image.close(reader)
+      }
+      return nil
+    }
+    #expect(difference == nil, "seed \(seed), \(geometry)")
+  }
+
+  @Test(arguments: 0..<12)
+  func concurrentWritersOfOneClusterLoseNothing(seed: Int) async throws {
+    let world = World.simulated(seed: UInt64(seed))
+    let differs = try await world.run { () async throws -> Int? in
+      var options = NewImageOptions(virtualSize: 64 * 4096)
+      options.clusterSize = 4096
+      let disk = SimulatedDisk(in: world)  // every operation is a scheduling point
+      var registry = DriverRegistry()
+      registry.addFormat("qcow2") { (node, context) throws(BlockError) in
+        try await Qcow2Driver.open(node, context)
+      }
+      let graph = BlockGraph(world: world, registry: registry)
+      let file = try graph.addNode(disk, name: "file")
+      try await Qcow2Driver.create(options, in: file)
+      let node = try await graph.open(file: file, OpenOptions(format: "qcow2", discard: .unmap))
+      let door = try BlockBackend(node, in: graph)
+      // Eight writers, each with sectors of its own in every cluster, over clusters in random
+      // order.
+      await withTaskGroup(of: Void.self) { group in
+        for writer in 0..<8 {
+          group.addTask {
+            var random = SeededGenerator(seed: UInt64(seed * 100 + writer))
+            for cluster in (0..<64).shuffled(using: &random) {
+              let offset = cluster * 4096 + writer * 512
+              let bytes = WritePattern.bytes(
+                ByteRange(offset: offset, count: 512), write: writer + 1)
+              try? await door.write(bytes, at: offset)
+              if cluster % 16 == writer { try? await door.flush() }
+            }
+          }
+        }
+      }
+      let bytes = try await door.read(at: 0, count: door.length)
+      for cluster in 0..<64 {
+        for writer in 0..<8 {
+          let offset = cluster * 4096 + writer * 512
+          let expected = WritePattern.bytes(
+            ByteRange(offset: offset, count: 512), write: writer + 1)
+          if Array(bytes[offset..<offset + 512]) != expected { return offset }
+        }
+      }
+      await door.close()
+      try await graph.close(node)
+      return nil
+    }
+    #expect(differs == nil, "seed \(seed)")
+  }
+
+  @Test func theRefcountTableGrowsAsOftenAsItMust() async throws {
+    let world = World.simulated(seed: 1)
+    try await world.run { () async throws in
+      // 512-byte clusters and 64-bit refcounts: a table cluster counts 2 MiB of file.
+      var options = NewImageOptions(virtualSize: 6 << 20)
+      options.clusterSize = 512
+      options.refcountBits = 64
+      let image = try await ImageFixture.create(options, in: world)
+      let tableBefore = try await image.words(at: 48, count: 1)[0]
+      var disk = ModelledDisk(try await image.open())
+      for index in 0..<96 {
+        let range = ByteRange(offset: (index * 37 % 96) * 65536, count: 65536)
+        _ = try await disk.perform(.write(range, number: index + 1))
+      }
+      #expect(try await disk.verify() == nil)
+      try await image.close(disk.door)
+      #expect(try await image.words(at: 48, count: 1)[0] != tableBefore)
+      let reader = try await image.open(readOnly: true)
+      let bytes = try await reader.read(at: 0, count: reader.length)
+      #expect(disk.model.verify(bytes, at: ByteRange(0, reader.length)) == nil)
+    }
+  }
+}

@@ -1,0 +1,42 @@
+import BlockTestKit
+import Foundation
+import Synchronization
+
+/// How far the simulations go: a little in every test run, far with `LAMINA_SIMULATE=1`; chosen
+/// seeds alone with `LAMINA_SEED=N,M`.
+enum SimulationBudget {
+  private static func variable(_ name: String) -> String? {
+    ProcessInfo.processInfo.environment[name]
+  }
+
+  /// Whether this is the long run.
+  static let isLong = variable("LAMINA_SIMULATE") == "1"
+
+  /// The seeds of one scenario.
+  static let seeds: [UInt64] = {
+    if let list = variable("LAMINA_SEED") {
+      return list.split(separator: ",").compactMap { UInt64($0) }
+    }
+    return Array(1...(isLong ? 200 : 20))
+  }()
+
+  /// The crash states of one moment.
+  static let crashPlan: CrashPlan =
+    isLong
+    ? CrashPlan(exhaustiveBits: 6, cutsPerOperation: 4, subsetsPerProbability: 6, maximum: 40)
+    : .brief(maximum: 6)
+
+  /// The crash states of one moment of an image of megabytes.
+  static let largeImagePlan: CrashPlan = .brief(maximum: isLong ? 20 : 3)
+
+  private static let crashStates = Mutex(0)
+
+  /// Counts crash states that were looked at; the long run prints the sum as it grows.
+  static func count(crashStates count: Int, of scenario: CrashScenario) {
+    let sum = crashStates.withLock { sum in
+      sum += count
+      return sum
+    }
+    if isLong { print("\(sum) crash states, \(count) of \(scenario)") }
+  }
+}
