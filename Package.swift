@@ -76,20 +76,29 @@ let package = Package(
       ],
       exclude: ["README.md"], swiftSettings: sourceSettings("LaminaTool")),
 
+    // The qemu tools as black boxes, for the tests that compare with them.
+    .target(
+      name: "QEMUTools", dependencies: ["CLinux", systemPackage], path: "Tests/QEMUTools",
+      swiftSettings: settings),
     tests("TidyTests", []),
-    tests("LaminaToolTests", ["LaminaTool"]),
-    tests("OracleTests", ["LaminaTool", "Execution"]),
+    tests("LaminaToolTests", ["LaminaTool", "QEMUTools"]),
+    tests("OracleTests", ["LaminaTool", "Execution", "QEMUTools"]),
     tests("LaminaTests", ["Lamina"]),
     tests("DirtyBitmapTests", ["DirtyBitmap", "Primitives"]),
     tests("PrimitivesTests", ["Primitives"]),
     tests("ExecutionTests", ["Execution", "Primitives"]),
-    tests("Qcow2Tests", ["Qcow2", "BlockTestKit", "BlockLayer", "Execution", "Primitives"]),
+    tests(
+      "Qcow2Tests",
+      ["Qcow2", "BlockTestKit", "BlockLayer", "Execution", "Primitives", "QEMUTools"]),
     tests(
       "BlockTestKitTests",
       ["BlockTestKit", "BlockLayer", "Execution", "Primitives", systemPackage]),
     tests(
       "BlockLayerTests",
-      ["BlockLayer", "Execution", "DirtyBitmap", "Primitives", "CLinux", systemPackage]),
+      [
+        "BlockLayer", "Execution", "DirtyBitmap", "Primitives", "CLinux", "QEMUTools",
+        systemPackage,
+      ]),
     tests(
       "BackupJobTests",
       [

@@ -1,4 +1,5 @@
 import BlockLayer
+import QEMUTools
 import SystemPackage
 import Testing
 
@@ -68,11 +69,12 @@ import CLinux
     #expect(error?.message == "force-share=on can only be used with read-only images")
   }
 
-  @Test(.enabled(if: QEMUProcess.path != nil, "qemu-io is not installed"))
+  @Test(.enabled(if: QEMUTools.areInstalled, "\(QEMUTools.absence)"))
   func aRunningQEMUKeepsUsOutAndSaysWhoItIs() async throws {
     let path = try folder.make("f", pattern(1024))
-    let qemu = try #require(try QEMUProcess(["-f", "raw", path.string]))
-    _ = try qemu.run("length", until: "KiB")
+    let qemu = try QEMUTools.start("qemu-io", ["-f", "raw", path.string])
+    try qemu.send("length\n")
+    _ = try qemu.read(until: "KiB")
     let error = await failure { _ = try FileDriver.open(path, reader) }
     #expect(
       error?.message == "Failed to get shared \"write\" lock: \"\(path)\" is open for writing in "
@@ -86,11 +88,12 @@ import CLinux
     try await FileDriver.open(path, writer).close()
   }
 
-  @Test(.enabled(if: QEMUProcess.path != nil, "qemu-io is not installed"))
+  @Test(.enabled(if: QEMUTools.areInstalled, "\(QEMUTools.absence)"))
   func aReadingQEMUKeepsWritersOutOnly() async throws {
     let path = try folder.make("f", pattern(1024))
-    let reading = try #require(try QEMUProcess(["-r", "-f", "raw", path.string]))
-    _ = try reading.run("length", until: "KiB")
+    let reading = try QEMUTools.start("qemu-io", ["-r", "-f", "raw", path.string])
+    try reading.send("length\n")
+    _ = try reading.read(until: "KiB")
     try await FileDriver.open(path, reader).close()
     // A raw reader of qemu-io shares everything; so it is ours that must not let the two meet.
     let ours = try FileDriver.open(path, writer)
@@ -98,13 +101,14 @@ import CLinux
     try reading.finish()
   }
 
-  @Test(.enabled(if: QEMUProcess.path != nil, "qemu-io is not installed"))
+  @Test(.enabled(if: QEMUTools.areInstalled, "\(QEMUTools.absence)"))
   func weKeepAQEMUOut() async throws {
     let path = try folder.make("f", pattern(1024))
     func tryQEMU(_ arguments: [String]) throws -> String {
-      let qemu = try #require(try QEMUProcess(arguments + ["-f", "raw", path.string]))
-      let text = try qemu.run("read 0 512", until: "ops/sec")
-      return text + (try qemu.finish())
+      let qemu = try QEMUTools.start("qemu-io", arguments + ["-f", "raw", path.string])
+      try qemu.send("read 0 512\n")
+      let answer = try qemu.finish()
+      return answer.output + answer.errors
     }
     let ours = try FileDriver.open(path, writer)
     #expect(try tryQEMU([]).contains("Failed to get \"write\" lock"))

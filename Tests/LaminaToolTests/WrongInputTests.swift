@@ -1,4 +1,5 @@
 import Foundation
+import QEMUTools
 import Testing
 
 /// Wrong input: one line that says what is wrong, an exit status, and nothing changed on disk.
@@ -89,32 +90,17 @@ import Testing
     }
   }
 
-  @Test func anImageThatIsOpenForWritingIsRefused() throws {
+  @Test(.enabled(if: QEMUTools.areInstalled, "\(QEMUTools.absence)"))
+  func anImageThatIsOpenForWritingIsRefused() throws {
     try withImage { tool in
       let image = tool.path("a.qcow2")
-      let holder = Process()
-      guard let qemuIO = ["/usr/bin/qemu-io"].first(where: FileManager.default.isExecutableFile)
-      else {
-        print("skipped: qemu-io is not installed, so nothing else can hold the image")
-        return
-      }
-      let feed = Pipe()
-      let said = Pipe()
-      holder.executableURL = URL(filePath: qemuIO)
-      holder.arguments = ["-f", "qcow2", image]
-      holder.standardInput = feed
-      holder.standardOutput = said
-      try holder.run()
-      try feed.fileHandleForWriting.write(contentsOf: Data("length\n".utf8))
+      let holder = try QEMUTools.start("qemu-io", ["-f", "qcow2", image])
+      try holder.send("length\n")
       // Its answer shows that the image is open.
-      var answer = ""
-      while !answer.contains("1 MiB") {
-        answer += String(decoding: said.fileHandleForReading.availableData, as: UTF8.self)
-      }
+      #expect(try holder.read(until: "1 MiB").contains("1 MiB"))
       try tool.expectRefusal("lock", "io", "-f", "qcow2", "-c", write, image)
       #expect(tool.lamina("info", "-U", image).status == 0)
-      try feed.fileHandleForWriting.close()
-      holder.waitUntilExit()
+      try holder.finish()
     }
   }
 }

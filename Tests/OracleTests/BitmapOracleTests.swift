@@ -1,11 +1,12 @@
 import Foundation
+import QEMUTools
 import Testing
 
 /// Persistent bitmaps, written by a running QEMU and by us.
 @Suite(
   .serialized,
   .enabled(
-    if: Oracle.isInstalled && Oracle.hasSystem,
+    if: QEMUTools.areInstalled && QEMUTools.hasSystem,
     "qemu-img, qemu-io and qemu-system-x86_64 are not installed"))
 struct BitmapOracleTests {
   /// Starts a machine without anything in it, gives it commands, and lets it quit.
@@ -16,7 +17,7 @@ struct BitmapOracleTests {
       "file","filename":"\(disk)"}}}
       """.replacingOccurrences(of: "\\\n", with: "")
     let input = ([open] + commands + ["{\"execute\":\"quit\"}"]).joined(separator: "\n") + "\n"
-    let answer = try Oracle.run(
+    let answer = try QEMUTools.run(
       "qemu-system-x86_64",
       ["-machine", "none", "-nodefaults", "-display", "none", "-qmp", "stdio"], input: input)
     #expect(!answer.output.contains("\"error\""), "\(answer.output)\(answer.errors)")
@@ -31,7 +32,7 @@ struct BitmapOracleTests {
   @Test func aBitmapThatARunningMachineWroteIsReadByUs() throws {
     try Oracle.withFolder { folder in
       let disk = folder + "disk.qcow2"
-      _ = try Oracle.run("qemu-img", ["create", "-q", "-f", "qcow2", disk, "64M"])
+      _ = try QEMUTools.run("qemu-img", ["create", "-q", "-f", "qcow2", disk, "64M"])
       _ = try machine(
         disk,
         [
@@ -56,7 +57,7 @@ struct BitmapOracleTests {
       #expect(output.contains("\"count\": 131072"))
       let dump = Oracle.lamina(["bitmap", "dump", "--output", "human", disk, "ours"])
       #expect(dump.output == "1048576\t65536\n5242880\t65536\n")
-      #expect(try Oracle.run("qemu-img", ["check", "-q", disk]).status == 0)
+      #expect(try QEMUTools.run("qemu-img", ["check", "-q", disk]).status == 0)
     }
   }
 }

@@ -1,10 +1,11 @@
 import Execution
 import Foundation
+import QEMUTools
 import Testing
 
 /// Random images, written by us and by qemu-io in turn: both see the same bytes, the same map, and
 /// no fault.
-@Suite(.serialized, .enabled(if: Oracle.isInstalled, "qemu-img and qemu-io are not installed"))
+@Suite(.serialized, .enabled(if: QEMUTools.areInstalled, "\(QEMUTools.absence)"))
 struct ImageOracleTests {
   static let seeds = 0..<(Oracle.isLong ? 500 : 4)
 
@@ -66,7 +67,7 @@ private struct ImageChain {
     words += [top, String(size)]
     let answer =
       Bool.random(using: &random)
-      ? Oracle.lamina(words) : try Oracle.run("qemu-img", words)
+      ? Oracle.lamina(words) : try QEMUTools.run("qemu-img", words)
     try #require(answer.status == 0, "\(words): \(answer.errors)")
     bytes = Array(bytes.prefix(size)) + [UInt8](repeating: 0, count: max(0, size - bytes.count))
     description += "\(options) \(size); "
@@ -89,7 +90,7 @@ private struct ImageChain {
     words.append(top)
     let answer =
       Bool.random(using: &random)
-      ? Oracle.lamina(["io"] + words) : try Oracle.run("qemu-io", words)
+      ? Oracle.lamina(["io"] + words) : try QEMUTools.run("qemu-io", words)
     try #require(answer.status == 0, "\(words): \(answer.output)\(answer.errors)")
   }
 
@@ -97,17 +98,17 @@ private struct ImageChain {
   func difference() throws -> String? {
     let model = folder + "model.raw"
     try Data(bytes).write(to: URL(filePath: model))
-    let theirs = try Oracle.run("qemu-img", ["check", "--output=json", "-f", "qcow2", top])
+    let theirs = try QEMUTools.run("qemu-img", ["check", "--output=json", "-f", "qcow2", top])
     let ours = Oracle.lamina(["check", "--output=json", "-f", "qcow2", top])
     if theirs.status != 0 { return "qemu-img check: \(theirs.output)" }
     if ours != theirs { return "check: \(ours) and \(theirs)" }
     let compare = ["compare", "-f", "raw", "-F", "qcow2", model, top]
-    let compared = try Oracle.run("qemu-img", compare)
+    let compared = try QEMUTools.run("qemu-img", compare)
     if compared.status != 0 { return "qemu-img compare: \(compared.output)\(compared.errors)" }
     let comparedByUs = Oracle.lamina(compare)
     if comparedByUs != compared { return "compare: \(comparedByUs)" }
     let map = ["map", "--output=json", "-f", "qcow2", top]
-    let mapped = try Oracle.run("qemu-img", map)
+    let mapped = try QEMUTools.run("qemu-img", map)
     let mappedByUs = Oracle.lamina(map)
     return mapped == mappedByUs ? nil : "map: \(mappedByUs.output) and \(mapped.output)"
   }

@@ -2,6 +2,7 @@ import BlockLayer
 import Execution
 import Foundation
 import Primitives
+import QEMUTools
 import Qcow2
 import Testing
 
@@ -9,7 +10,7 @@ import Testing
 ///
 /// What agrees: leaks, corruptions, statistics, the class of the result. What we find beyond it,
 /// and where we do not follow what it follows, is taken out by name.
-@Suite(.enabled(if: QemuImg.installed != nil)) struct CheckOracleTests {
+@Suite(.enabled(if: QEMUTools.areInstalled, "\(QEMUTools.absence)")) struct CheckOracleTests {
   /// What `qemu-img create -o` is asked for, and whether the image gets snapshots.
   static let kinds: [(options: String, hasSnapshots: Bool)] = [
     ("cluster_size=4096", false), ("cluster_size=4096", true),
@@ -20,44 +21,43 @@ import Testing
 
   @Test(arguments: kinds.indices)
   func soundAndDamagedImagesAreJudgedAlike(kind: Int) async throws {
-    let qemu = try #require(QemuImg.installed)
     let folder = try ScratchFolder()
     let base = folder.file("base.qcow2")
-    try make(base, Self.kinds[kind], qemu)
+    try make(base, Self.kinds[kind])
     let bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: base)))
-    try await compare(bytes, folder, qemu, "sound")
+    try await compare(bytes, folder, "sound")
     var random = SeededGenerator(seed: UInt64(kind))
     for round in 0..<25 {
       let damage = Damage(bytes, using: &random)
-      try await compare(damage.bytes, folder, qemu, "round \(round): \(damage.text)")
+      try await compare(damage.bytes, folder, "round \(round): \(damage.text)")
     }
   }
 
   private func make(
-    _ path: String, _ kind: (options: String, hasSnapshots: Bool), _ qemu: QemuImg
+    _ path: String, _ kind: (options: String, hasSnapshots: Bool)
   ) throws {
-    try qemu.run("qemu-img", ["create", "-q", "-f", "qcow2", "-o", kind.options, path, "3M"])
+    try QEMUTools.run("qemu-img", ["create", "-q", "-f", "qcow2", "-o", kind.options, path, "3M"])
     func io(_ commands: String...) throws {
-      try qemu.run("qemu-io", ["-f", "qcow2"] + commands.flatMap { ["-c", $0] } + [path])
+      try QEMUTools.run("qemu-io", ["-f", "qcow2"] + commands.flatMap { ["-c", $0] } + [path])
     }
     try io(
       "write 0 100k", "write 700k 300k", "write -z 200k 64k", "write -c 1M 64k", "discard 0 4k")
     guard kind.hasSnapshots else { return }
-    try qemu.run("qemu-img", ["snapshot", "-c", "one", path])
+    try QEMUTools.run("qemu-img", ["snapshot", "-c", "one", path])
     try io("write 750k 60k")
-    try qemu.run("qemu-img", ["snapshot", "-c", "two", path])
+    try QEMUTools.run("qemu-img", ["snapshot", "-c", "two", path])
     if !kind.options.contains("compat=0.10") {
-      try qemu.run("qemu-img", ["bitmap", "--add", "-g", "4096", path, "b"])
+      try QEMUTools.run("qemu-img", ["bitmap", "--add", "-g", "4096", path, "b"])
       try io("write 2M 60k")
     }
   }
 
   private func compare(
-    _ bytes: [UInt8], _ folder: ScratchFolder, _ qemu: QemuImg, _ what: String
+    _ bytes: [UInt8], _ folder: ScratchFolder, _ what: String
   ) async throws {
     let path = folder.file("image.qcow2")
     try Data(bytes).write(to: URL(fileURLWithPath: path))
-    let theirs = try qemu.check(path)
+    let theirs = try QemuImg.check(path)
     let ours: ImageCheck
     do {
       ours = try await Self.check(bytes)
@@ -94,7 +94,7 @@ import Testing
 /// A result of ours as `qemu-img check` would have it.
 private struct OracleView {
   var check = QemuImg.Check()
-  var status = 0
+  var status: Int32 = 0
   /// Whether an L1 entry leads where QEMU goes on and we do not.
   var isIncomparable = false
 
