@@ -107,6 +107,9 @@ let package = Package(
       ]),
     tests(
       "SimulationTests",
-      ["BlockTestKit", "Qcow2", "BlockLayer", "DirtyBitmap", "Execution", "Primitives"]),
+      [
+        "BlockTestKit", "Qcow2", "BlockLayer", "DirtyBitmap", "Execution", "Primitives",
+        systemPackage,
+      ]),
   ]
 )

@@ -10,6 +10,7 @@ extension BlockNode {
     guard !isReadOnly else {
       throw BlockError(.readOnly, "Block node is read-only", node: name)
     }
+    try checkHealthy()
     guard let image = driver as? any ResizableImage else {
       throw BlockError(
         .unsupported, "\(driver.driverName) cannot be resized; only its format could be",

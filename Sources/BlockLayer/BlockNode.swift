@@ -25,6 +25,9 @@ public final class BlockNode: Sendable {
   /// Counts writes, so that a flush of an unchanged node costs nothing.
   let writes = Atomic<Int>(0)
   let flushedWrites = Atomic<Int>(0)
+  /// The sync that failed; see `checkHealthy`.
+  private let failedSync = Mutex<BlockError?>(nil)
+  private let isPoisoned = Atomic<Bool>(false)
   private let users = Mutex<[WeakEdge]>([])
 
   private struct WeakEdge {
@@ -47,6 +50,27 @@ public final class BlockNode: Sendable {
 
   /// The size in bytes.
   public var length: Int { driver.length }
+
+  /// Notes that the driver could not make writes durable.
+  func poison(_ error: BlockError) {
+    failedSync.withLock { if $0 == nil { $0 = error } }
+    isPoisoned.store(true, ordering: .releasing)
+  }
+
+  /// Throws `poisoned` once the driver has failed to make writes durable.
+  ///
+  /// The host may have dropped them, and may report success the next time. So the node still reads,
+  /// but whatever changes it, and every flush, is refused until it is opened anew.
+  func checkHealthy() throws(BlockError) {
+    guard isPoisoned.load(ordering: .relaxed), let error = failedSync.withLock({ $0 }) else {
+      return
+    }
+    throw BlockError(
+      .poisoned,
+      "an earlier flush failed (\(error.message)), so what was written may be lost; "
+        + "close the image and check it",
+      errno: error.errno, node: name, cause: error)
+  }
 
   /// Whether writes are refused.
   public var isReadOnly: Bool { options.isReadOnly }

@@ -100,10 +100,10 @@ public final class NodeBitmaps: Sendable {
   ///
   /// Call it after changing such a flag.
   public func recount() {
-    let (count, readOnly) = state.withLock { state in
-      (state.bitmaps.count, state.bitmaps.count { $0.isReadOnly })
+    state.withLock { state in
+      let readOnly = state.bitmaps.count { $0.isReadOnly }
+      counts.store(UInt64(readOnly) << 32 | UInt64(state.bitmaps.count), ordering: .releasing)
     }
-    counts.store(UInt64(readOnly) << 32 | UInt64(count), ordering: .releasing)
   }
 
   /// Sets `range` in every bitmap that records.
@@ -112,8 +112,8 @@ public final class NodeBitmaps: Sendable {
   func record(_ range: ByteRange, nodeLength: Int) {
     guard counts.load(ordering: .acquiring) != 0 else { return }
     state.withLock { state in
-      // A write beyond the end may have made the node longer.
-      state.follow(nodeLength)
+      // A write beyond the end may have made the node longer; another, longer still.
+      state.follow(max(nodeLength, state.length))
       let inside = range.intersection(ByteRange(0, max(nodeLength, range.lower)))
       guard !inside.isEmpty else { return }
       for bitmap in state.bitmaps { bitmap.record(inside) }

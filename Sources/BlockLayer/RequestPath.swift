@@ -83,9 +83,11 @@ extension BlockNode {
   /// Makes every write that has completed durable: the driver writes back what it caches, then the
   /// nodes below and the host follow.
   ///
-  /// Costs nothing when nothing was written since the last.
+  /// Costs nothing when nothing was written since the last. When the driver fails to make writes
+  /// durable, the node is *poisoned*: it reads, and refuses everything else.
   public func flush() async throws(BlockError) {
     guard !isReadOnly else { return }
+    try checkHealthy()
     let written = writes.load(ordering: .acquiring)
     await primary?.raise(.flushToOS)
     try await driver.writeBack()
@@ -94,6 +96,7 @@ extension BlockNode {
       do {
         try await driver.sync()
       } catch {
+        poison(error)
         throw error.at(node: name)
       }
     }
@@ -129,6 +132,7 @@ extension BlockNode {
     guard !isReadOnly else {
       throw BlockError(.readOnly, "Block node is read-only", node: name, range: range)
     }
+    try checkHealthy()
     guard range.upper <= length || limits.growsOnWrite else {
       throw BlockError(
         .outOfRange, "the request ends beyond the node's \(length) bytes", node: name, range: range)

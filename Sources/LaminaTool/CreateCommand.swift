@@ -60,7 +60,8 @@ private struct Request {
   /// Takes the `key=value` pairs of one `-o`.
   mutating func take(_ list: String) throws(ToolFailure) {
     for pair in list.split(separator: ",") {
-      let parts = pair.split(separator: "=", maxSplits: 1).map(String.init)
+      let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        .map(String.init)
       let key = parts[0]
       let value = parts.count > 1 ? parts[1] : "on"
       switch (format, key) {
@@ -103,8 +104,10 @@ private struct Request {
     }
     let size = try await size(session, opensBacking)
     if format == "raw" {
+      guard let rounded = size.checkedRoundedUp(to: 512) else {
+        throw ToolFailure(message: "\(path): The image size is too large for file format 'raw'")
+      }
       if !isQuiet { tool.console.print("Formatting '\(path)', fmt=raw size=\(size)") }
-      let rounded = size.roundedUp(to: 512)
       try await FileDriver.create(FilePath(path), length: rounded, existing: .replace).close()
       return
     }

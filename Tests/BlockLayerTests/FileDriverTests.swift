@@ -145,19 +145,23 @@ import Glibc
     let (reader, writer) = try FileDescriptor.pipe()
     defer { try? reader.close() }
     let driver = try FileDriver(HostFile(writer, path: "disk"), isWritable: true)
-    let first = await failure { try await driver.sync() }
-    #expect(first?.code == .io && first?.errno == .invalidArgument)
+    let node = try BlockGraph(
+      world: .simulated(seed: 1), registry: DriverRegistry()
+    ).addNode(driver, name: "disk")
     let range = ByteRange(0, 512)
+    _ = await failure { try await node.write(range, from: pattern(512).span.bytes) }
+    let first = await failure { try await node.flush() }
+    #expect(first?.code == .io && first?.errno == .invalidArgument)
     let later = [
-      await failure { try await driver.write(pattern(512), at: 0) },
-      await failure { try await driver.writeZeroes(range, mayUnmap: true) },
-      await failure { try await driver.discard(range) },
-      await failure { try await driver.resize(to: 0) },
-      await failure { try await driver.sync() },
+      await failure { try await node.write(range, from: pattern(512).span.bytes) },
+      await failure { try await node.writeZeroes(range) },
+      await failure { try await node.discard(range) },
+      await failure { try await node.resize(to: 0) },
+      await failure { try await node.flush() },
     ]
     for error in later {
       #expect(error?.code == .poisoned)
-      #expect(error?.message.contains("an earlier flush of 'disk' failed") == true)
+      #expect(error?.message.contains("an earlier flush failed (could not flush 'disk'") == true)
     }
   }
 

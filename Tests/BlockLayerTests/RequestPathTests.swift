@@ -203,13 +203,28 @@ import Testing
       try await node.flush()
       #expect(driver.notes == [])
       try await node.write(pattern(10), at: 0)
+      try await node.flush()
+      try await node.flush()
+      #expect(driver.notes == ["write 0+10", "sync"])
+    }
+  }
+
+  @Test func afterAFailedFlushTheNodeOnlyReads() async throws {
+    try await simulated { world in
+      let graph = BlockGraph(world: world, registry: .base)
+      let driver = StrictDriver(world, length: 4096)
+      let file = try graph.addNode(driver)
+      let node = try graph.addNode(RawDriver(file: file))
+      try await node.write(pattern(10), at: 0)
       driver.fail(BlockError(.io, "no"))
       let error = await failure { try await node.flush() }
       #expect(error?.code == .io && error?.node == file.name)
+      // The host may have dropped what was written: that it goes well now means nothing.
       driver.fail(nil)
-      try await node.flush()
-      try await node.flush()
-      #expect(driver.notes == ["write 0+10", "sync", "sync"])
+      #expect(await failure { try await node.flush() }?.code == .poisoned)
+      #expect(await failure { try await node.write(pattern(10), at: 0) }?.code == .poisoned)
+      _ = try await node.bytes(0, 10)
+      #expect(driver.notes == ["write 0+10", "sync", "read 0+10"])
     }
   }
 

@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 import Testing
 
 /// `lamina backup` on real files.
@@ -48,6 +49,62 @@ import Testing
       #expect(tool.lamina("bitmap", "remove", disk, name).status == 0)
       let made = tool.lamina("backup", "create", disk, "--to", folder)
       #expect(made.output.contains("full") && made.output.contains("was removed"))
+    }
+  }
+
+  @Test func anErrorAfterTheCopyTakesNothingFromTheBitmap() throws {
+    try withDisk { tool, disk, folder in
+      #expect(tool.lamina("backup", "create", disk, "--to", folder).status == 0)
+      #expect(tool.lamina("io", "-c", "write -P 7 8M 3M", disk).status == 0)
+      // The copy takes seconds; meanwhile its name is taken by what no file can replace.
+      let obstacle = folder + "/000001.qcow2"
+      let failed = tool.run(
+        until: folder + "/.000001.qcow2.partial",
+        ["backup", "create", disk, "--to", folder, "--limit", "1M"],
+        meanwhile: {
+          try? FileManager.default.createDirectory(
+            atPath: obstacle + "/x", withIntermediateDirectories: true)
+        })
+      #expect(failed.status != 0 && failed.errors.contains("Could not rename"), "\(failed.errors)")
+      try FileManager.default.removeItem(atPath: obstacle)
+      let made = tool.lamina("backup", "create", disk, "--to", folder)
+      #expect(made.output.contains("incremental, 3 MiB"), "\(made.output)\(made.errors)")
+      let copy = tool.path("copy.qcow2")
+      #expect(tool.lamina("backup", "restore", folder, copy).status == 0)
+      #expect(tool.lamina("compare", disk, copy).status == 0)
+    }
+  }
+
+  @Test func whileOneRunMakesABackupAnotherIsRefused() throws {
+    try withDisk { tool, disk, folder in
+      #expect(tool.lamina("backup", "create", disk, "--to", folder).status == 0)
+      let other = tool.path("other.qcow2")
+      #expect(tool.lamina("create", "-q", "-f", "qcow2", other, "1M").status == 0)
+      #expect(tool.lamina("io", "-c", "write -P 7 8M 1M", disk).status == 0)
+      let refusals = Refusals()
+      let made = tool.run(
+        until: folder + "/.000001.qcow2.partial",
+        ["backup", "create", disk, "--to", folder, "--limit", "512K"],
+        meanwhile: { refusals.add(tool.lamina("backup", "create", other, "--to", folder).errors) })
+      #expect(made.status == 0, "\(made.errors)")
+      #expect(refusals.all.contains { $0.contains("cannot take a backup now") }, "\(refusals.all)")
+    }
+  }
+
+  private final class Refusals: Sendable {
+    private let list = Mutex<[String]>([])
+    var all: [String] { list.withLock { $0 } }
+    func add(_ text: String) { list.withLock { $0.append(text) } }
+  }
+
+  @Test func aRawDiskIsRestoredWithItsHoles() throws {
+    try withDisk { tool, disk, folder in
+      #expect(tool.lamina("backup", "create", disk, "--to", folder).status == 0)
+      let copy = tool.path("copy.raw")
+      #expect(tool.lamina("backup", "restore", folder, copy, "-O", "raw").status == 0)
+      var status = stat()
+      #expect(stat(copy, &status) == 0 && status.st_size == 64 << 20)
+      #expect(status.st_blocks * 512 <= 1 << 20, "\(status.st_blocks * 512) bytes of 64 MiB taken")
     }
   }
 

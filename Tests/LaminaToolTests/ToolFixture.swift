@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 import Testing
 
 @testable import LaminaTool
@@ -25,6 +26,26 @@ struct ToolFixture {
     let console = Console.captured()
     let status = Tool(console: console).run(words)
     return (status, console.printed.output, console.printed.errors)
+  }
+
+  /// Runs the tool, and `meanwhile` once it has made the file `landmark`.
+  func run(
+    until landmark: String, _ words: [String], meanwhile: () -> Void
+  ) -> (status: Int32, output: String, errors: String) {
+    let console = Console.captured()
+    let status = Mutex<Int32?>(nil)
+    let ended = DispatchSemaphore(value: 0)
+    Thread.detachNewThread {
+      let result = Tool(console: console).run(words)
+      status.withLock { $0 = result }
+      ended.signal()
+    }
+    while !FileManager.default.fileExists(atPath: landmark), status.withLock({ $0 == nil }) {
+      usleep(1000)
+    }
+    meanwhile()
+    ended.wait()
+    return (status.withLock { $0 ?? -1 }, console.printed.output, console.printed.errors)
   }
 
   /// The bytes of a file.

@@ -20,9 +20,12 @@ final class CrashRun: Sendable {
   }
   private let state: Mutex<State>
   private let guestLocks = RangeLock()
+  /// What goes wrong with the disk from the beginning of the work on: then requests may be refused.
+  private let faults: FaultPlan?
 
-  init(_ scenario: CrashScenario) {
+  init(_ scenario: CrashScenario, faults: FaultPlan? = nil) {
     self.scenario = scenario
+    self.faults = faults
     world = World.simulated(seed: scenario.seed)
     disk = SimulatedDisk(in: world)
     let name = scenario.backingImage.map { _ in CrashScenario.backingName }
@@ -36,7 +39,7 @@ final class CrashRun: Sendable {
     }
   }
 
-  /// What the guests' own operations were refused, or read wrongly.
+  /// What the guests' own operations were refused (unless the disk has faults), or read wrongly.
   var problems: [String] { state.withLock { $0.problems } }
 
   /// The moments of the whole run.
@@ -63,12 +66,17 @@ final class CrashRun: Sendable {
     try await ImageFixture.create(scenario.imageOptions, on: disk)
     var image = try await prepare()
     state.withLock { $0.isRecording = true }
-    await append(image.backend)
-    await work(part: 0, image.backend, length: scenario.size)
-    image = try await changeImage(image)
-    await work(part: 1, image.backend, length: scenario.finalSize)
-    takeMoment()
-    try await image.close()
+    if let faults { disk.faults = faults }
+    do {
+      await append(image.backend)
+      await work(part: 0, image.backend, length: scenario.size)
+      image = try await changeImage(image)
+      await work(part: 1, image.backend, length: scenario.finalSize)
+      takeMoment()
+      try await image.close()
+    } catch  where faults != nil {
+      world.record("given up: \(error)")
+    }
     takeMoment()
   }
 
@@ -162,7 +170,14 @@ final class CrashRun: Sendable {
           }
         }
       } catch {
-        state.withLock { $0.problems.append("\(operation) failed: \(error)") }
+        state.withLock { state in
+          if faults == nil { state.problems.append("\(operation) failed: \(error)") }
+          if operation == .flush {
+            state.expectation.model.endFlush(ticket, succeeded: false)
+          } else {
+            state.expectation.model.end(ticket, succeeded: false)
+          }
+        }
       }
     }
   }

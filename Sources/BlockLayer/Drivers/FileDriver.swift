@@ -8,10 +8,6 @@ public import SystemPackage
 /// The node's length is the file's, rounded up to 512 bytes; what is missing of the last sector
 /// reads as zeros, and writing it makes the file longer. A regular file grows when it is written
 /// beyond its end, and only then.
-///
-/// Once the host has failed to make writes durable, it may have dropped them and may report
-/// success the next time. So the driver is *poisoned* then: it still reads, but writes, zeroes,
-/// discards and flushes throw `poisoned` until the file is opened anew.
 public final class FileDriver: HostBacked {
   /// The name under which the file was opened.
   public let path: FilePath
@@ -26,8 +22,6 @@ public final class FileDriver: HostBacked {
   private let isWritable: Bool
   /// The file's true length, as far as we know it; others may append behind our back.
   private let byteCount: Atomic<Int>
-  /// The errno of the failed sync; 0 while there was none.
-  private let poison = Atomic<Int32>(0)
 
   init(_ host: HostFile, isWritable: Bool) throws(Errno) {
     let facts = try host.facts()
@@ -73,7 +67,6 @@ public final class FileDriver: HostBacked {
   ///
   /// The corresponding C function is `pwrite`.
   public func write(_ range: ByteRange, from bytes: RawSpan) async throws(BlockError) {
-    try checkHealthy()
     if range.count >= Self.longTransfer { World.willBlock() }
     do {
       try host.write(range, from: bytes)
@@ -89,7 +82,6 @@ public final class FileDriver: HostBacked {
   ///
   /// The corresponding C function is `fallocate`.
   public func writeZeroes(_ range: ByteRange, mayUnmap: Bool) async throws(BlockError) {
-    try checkHealthy()
     World.willBlock()
     do throws(Errno) {
       if mayUnmap, try punch(range) { return }
@@ -124,7 +116,6 @@ public final class FileDriver: HostBacked {
   ///
   /// The corresponding C function is `fallocate`.
   public func discard(_ range: ByteRange) async throws(BlockError) {
-    try checkHealthy()
     let inside = range.intersection(ByteRange(0, max(length, range.lower)))
     guard !inside.isEmpty else { return }
     World.willBlock()
@@ -135,17 +126,15 @@ public final class FileDriver: HostBacked {
     }
   }
 
-  /// Makes all completed writes durable; a failure poisons the driver.
+  /// Makes all completed writes durable.
   ///
   /// The corresponding C function is `fdatasync`.
   public func sync() async throws(BlockError) {
     guard isWritable else { return }
-    try checkHealthy()
     World.willBlock()
     do {
       try host.sync()
     } catch {
-      poison.store(error.rawValue, ordering: .sequentiallyConsistent)
       throw failed(error, "flush")
     }
   }
@@ -193,15 +182,6 @@ public final class FileDriver: HostBacked {
     if let facts = try? host.facts() { didGrow(to: facts.byteCount) }
   }
 
-  private func checkHealthy() throws(BlockError) {
-    let errno = poison.load(ordering: .relaxed)
-    guard errno != 0 else { return }
-    throw BlockError(
-      .poisoned,
-      "an earlier flush of '\(printablePath)' failed (\(Errno(rawValue: errno))), so what was "
-        + "written may be lost; close the image and check it")
-  }
-
   private var printablePath: String { OpenPolicy.printable(path.string) }
 
   private func failed(_ errno: Errno, _ verb: String, _ range: ByteRange? = nil) -> BlockError {
@@ -231,7 +211,6 @@ extension FileDriver: ResizableImage {
   ///
   /// The corresponding C function is `ftruncate`.
   public func resize(to length: Int) async throws(BlockError) {
-    try checkHealthy()
     guard limits.growsOnWrite else {
       guard length <= self.length else {
         throw BlockError(.unsupported, "the device '\(printablePath)' cannot be made longer")

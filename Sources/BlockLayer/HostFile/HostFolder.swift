@@ -33,11 +33,17 @@ public struct HostFolder: Sendable {
     }
     defer { closedir(stream) }
     var names: [String] = []
-    while let entry = readdir(stream) {
+    while true {
+      errno = 0
+      guard let entry = readdir(stream) else { break }
       let name = withUnsafePointer(to: &entry.pointee.d_name) { tuple in
         tuple.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
       }
       if !name.hasPrefix(".") { names.append(name) }
+    }
+    // A list that ends early would hide files, and their names would be given again.
+    guard errno == 0 else {
+      throw .host(Errno(rawValue: errno), "Could not read the folder '\(path)'")
     }
     return names.sorted()
   }

@@ -36,17 +36,19 @@ struct BackupRequest: Sendable {
 extension BackupFolder {
   /// Backs up the disk: what was written since the folder's last backup, or everything.
   func create(_ request: BackupRequest) async throws(BlockError) -> BackupReport {
-    var options = OpenOptions(format: "qcow2")
-    options.node.discard = .unmap
-    let disk = try await graph.open(request.disk, options)
-    do throws(BlockError) {
-      let report = try await create(request, of: disk)
-      try await graph.close(disk)
-      return report
-    } catch {
-      // What the disk's bitmaps are now is what its next run needs: closing stores it.
-      try? await graph.close(disk)
-      throw error
+    try await locked { () async throws(BlockError) in
+      var options = OpenOptions(format: "qcow2")
+      options.node.discard = .unmap
+      let disk = try await graph.open(request.disk, options)
+      do throws(BlockError) {
+        let report = try await create(request, of: disk)
+        try await graph.close(disk)
+        return report
+      } catch {
+        // The bitmap of the last backup is as it was: nothing but step 5 takes from it.
+        try? await graph.close(disk)
+        throw error
+      }
     }
   }
 
@@ -95,7 +97,11 @@ extension BackupFolder {
       return "backup \(last) cannot be opened (\(error.message))"
     }
     let length = node.length
+    let files = sequence(first: node, next: \.backing).reduce(0) { count, _ in count + 1 }
     try await graph.close(node)
+    guard files < graph.policy.maxDepth else {
+      return "\(files) backups stand on each other: more could not be opened together"
+    }
     guard length == disk.length else {
       return "the disk has another size than backup \(last) (\(disk.length) and \(length) bytes)"
     }
@@ -132,9 +138,10 @@ extension BackupFolder {
   ) async throws(BlockError) -> Int {
     let target = try await graph.open(path, OpenOptions(format: "qcow2"))
     do throws(BlockError) {
+      // Whatever becomes of the file, the bitmap keeps its bits until the backup has its name.
       var spec = BackupSpec(
-        source: .node(disk), target: .node(target), sync: last == nil ? .full : .incremental,
-        bitmap: last.map(bitmapName), jobID: "backup")
+        source: .node(disk), target: .node(target), sync: last == nil ? .full : .bitmap,
+        bitmap: last.map(bitmapName), bitmapMode: last == nil ? nil : .never, jobID: "backup")
       spec.speed = request.limit
       let copied = try await BackupRun(graph: graph, onProgress: request.onProgress).run(spec)
       try await graph.close(target)

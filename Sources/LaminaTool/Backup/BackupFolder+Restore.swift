@@ -51,7 +51,9 @@ extension BackupFolder {
       default:
         throw BlockError(.invalidArgument, "a disk is restored as qcow2 or raw, not as '\(format)'")
       }
-      let target = try await graph.open(path, OpenOptions(format: format))
+      var options = OpenOptions(format: format)
+      options.node.discard = .unmap  // zeros are holes
+      let target = try await graph.open(path, options)
       do throws(BlockError) {
         let spec = BackupSpec(
           source: .node(source), target: .node(target), sync: .full, jobID: "restore")

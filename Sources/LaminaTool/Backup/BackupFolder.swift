@@ -23,6 +23,9 @@ internal import SystemPackage
 ///    incremental from N+1.
 /// 5. Bitmap N is removed.
 ///
+/// An error after any step is like a kill there: the job takes nothing from bitmap N, which loses
+/// its bits in step 5 alone. Two runs keep apart by a lock on the file `chain`.
+///
 /// So a backup never lacks a change. Where the bitmap of the last backup is missing, or its bits
 /// are lost, the next backup is a full one, and the reason is told.
 struct BackupFolder: Sendable {
@@ -67,6 +70,25 @@ struct BackupFolder: Sendable {
     return BackupFolder(folder: folder, graph: graph, chain: chain)
   }
 
+  /// Runs `body` while no other run makes a backup in the folder.
+  func locked<T>(_ body: () async throws(BlockError) -> T) async throws(BlockError) -> T {
+    let lock: FileDriver
+    do throws(BlockError) {
+      lock = try FileDriver.open(
+        folder.path.appending(Self.chainFile), OpenOptions(format: "file"))
+    } catch {
+      throw error.prefixed("'\(folder.path)' cannot take a backup now")
+    }
+    do throws(BlockError) {
+      let result = try await body()
+      try await lock.close()
+      return result
+    } catch {
+      try? await lock.close()
+      throw error
+    }
+  }
+
   // MARK: - Names
 
   /// The name of backup `number`'s file.
@@ -79,7 +101,9 @@ struct BackupFolder: Sendable {
   private static func number(of name: String) -> Int? {
     guard name.hasSuffix(".qcow2") else { return nil }
     let stem = name.dropLast(".qcow2".count)
-    guard stem.count >= 6, stem.allSatisfy({ $0.isNumber && $0.isASCII }) else { return nil }
+    guard (6...18).contains(stem.count), stem.allSatisfy({ $0.isNumber && $0.isASCII }) else {
+      return nil
+    }
     return Int(stem)
   }
 
@@ -104,7 +128,8 @@ struct BackupFolder: Sendable {
     _ name: String, in folder: HostFolder, atMost limit: Int
   ) async throws(BlockError) -> String? {
     guard folder.has(name) else { return nil }
-    let options = OpenOptions(format: "raw", readOnly: true)
+    // A run that holds the lock below does not write to the file.
+    let options = OpenOptions(format: "raw", readOnly: true, locking: .forceShare)
     let driver = try FileDriver.open(folder.path.appending(name), options)
     var buffer = IOBuffer(byteCount: limit)
     var bytes = buffer.mutableBytes
