@@ -48,6 +48,7 @@ final class BackgroundCopy: Sendable {
       } catch {
         failed(error)
       }
+      engine.endBackgroundTask()
       job.endWork()
     }
   }
@@ -78,7 +79,7 @@ final class BackgroundCopy: Sendable {
         await world.sleep(nanoseconds: min(delay, RateLimit.sliceNanoseconds))
         continue
       }
-      let claim = engine.claimNext(maxLength: chunk)
+      let claim = await engine.beginBackgroundTask(maxLength: chunk)
       if case .task(let task) = claim {
         job.beginWork()
         limit.withLock { $0.charge(task.range.count, at: world.now) }

@@ -120,7 +120,7 @@ final class BackupJob: JobBody {
     await graph.changes.lock()
     defer { graph.changes.unlock() }
     await graph.drained(plan.source) {
-      settleBitmap(ending)
+      await settleBitmap(ending)
       driver.deactivate()
       hold.detach()
       do {
@@ -134,9 +134,14 @@ final class BackupJob: JobBody {
     job.registry.unblock(job)
   }
 
-  private func settleBitmap(_ ending: JobEnding) {
+  private func settleBitmap(_ ending: JobEnding) async {
     guard let bitmap = plan.bitmap else { return }
-    BitmapOutcome.after(ending, plan.bitmapMode)
-      .apply(to: bitmap, of: plan.source, pending: engine.pendingRuns())
+    var outcome = BitmapOutcome.after(ending, plan.bitmapMode)
+    if outcome.needsDurableTarget {
+      var isDurable = true
+      do { try await plan.target.flush() } catch { isDurable = false }
+      outcome = .after(ending, plan.bitmapMode, isTargetDurable: isDurable)
+    }
+    outcome.apply(to: bitmap, of: plan.source, pending: engine.pendingRuns())
   }
 }

@@ -15,15 +15,22 @@ enum BitmapOutcome: Equatable {
   case remaining
 
   /// The table.
-  static func after(_ ending: JobEnding, _ mode: BackupSpec.BitmapMode) -> BitmapOutcome {
+  ///
+  /// Where the target failed to make durable what it has, nothing counts as copied.
+  static func after(
+    _ ending: JobEnding, _ mode: BackupSpec.BitmapMode, isTargetDurable: Bool = true
+  ) -> BitmapOutcome {
     switch (mode, ending) {
     case (.onSuccess, .success): .written
     case (.onSuccess, .failure), (.onSuccess, .cancel): .everything
     case (.never, _): .everything
     case (.always, .success): .written
-    case (.always, .failure), (.always, .cancel): .remaining
+    case (.always, .failure), (.always, .cancel): isTargetDurable ? .remaining : .everything
     }
   }
+
+  /// Whether it counts on what an unfinished job has copied.
+  var needsDurableTarget: Bool { self == .remaining }
 
   /// Gives the bitmap its contents, and its user.
   ///

@@ -1,4 +1,3 @@
-internal import Execution
 public import Primitives
 
 /// A door into the graph: what a guest's disk, an export or a program holds.
@@ -10,8 +9,8 @@ public final class BlockBackend: Sendable {
   public let name: String?
   let root: BlockEdge
   private let graph: BlockGraph
-  private let gate = AsyncGate()
-  private let inFlight = InFlightCounter()
+  /// What a drain shuts.
+  let door = RequestDoor()
 
   /// Opens a door at `node`.
   ///
@@ -39,36 +38,36 @@ public final class BlockBackend: Sendable {
 
   /// Reads the bytes of `range`, which lies within the disk, into `buffer`, which has its length.
   public func read(_ range: ByteRange, into buffer: inout MutableRawSpan) async throws(BlockError) {
-    if !tryEnter() { await enter() }
-    defer { inFlight.leave() }
+    if !door.tryEnter() { await door.enter() }
+    defer { door.leave() }
     try await checkedNode(range).read(range, into: &buffer)
   }
 
   /// Writes `bytes`, which have the length of `range`.
   public func write(_ range: ByteRange, from bytes: RawSpan) async throws(BlockError) {
-    if !tryEnter() { await enter() }
-    defer { inFlight.leave() }
+    if !door.tryEnter() { await door.enter() }
+    defer { door.leave() }
     try await checkedNode(range).write(range, from: bytes)
   }
 
   /// Makes `range` read as zeros; `mayUnmap` allows giving up the space.
   public func writeZeroes(_ range: ByteRange, mayUnmap: Bool = false) async throws(BlockError) {
-    if !tryEnter() { await enter() }
-    defer { inFlight.leave() }
+    if !door.tryEnter() { await door.enter() }
+    defer { door.leave() }
     try await checkedNode(range).writeZeroes(range, mayUnmap: mayUnmap)
   }
 
   /// Tells that the contents of `range` are no longer needed.
   public func discard(_ range: ByteRange) async throws(BlockError) {
-    if !tryEnter() { await enter() }
-    defer { inFlight.leave() }
+    if !door.tryEnter() { await door.enter() }
+    defer { door.leave() }
     try await checkedNode(range).discard(range)
   }
 
   /// Makes all completed writes durable.
   public func flush() async throws(BlockError) {
-    if !tryEnter() { await enter() }
-    defer { inFlight.leave() }
+    if !door.tryEnter() { await door.enter() }
+    defer { door.leave() }
     try await checkedNode(ByteRange(0, 0)).flush()
   }
 
@@ -86,10 +85,10 @@ public final class BlockBackend: Sendable {
 
   /// Lets go of the node, once the requests under way have ended; later ones throw `closed`.
   public func close() async {
-    await quiesce()
+    await door.quiesce()
     root.detach()
     graph.remove(self)
-    resume()
+    door.resume()
   }
 
   /// What the door takes of its node, and shares.
@@ -98,31 +97,6 @@ public final class BlockBackend: Sendable {
   /// Changes what the door takes and shares.
   public func change(permissions: EdgePermissions) throws(BlockError) {
     try root.change(permissions: permissions)
-  }
-
-  // MARK: - Drain
-
-  /// Waits until no request is under way; new ones wait until `resume()`.
-  ///
-  /// Nests.
-  func quiesce() async {
-    gate.close()
-    await inFlight.waitUntilIdle()
-  }
-
-  /// Lets requests through again.
-  func resume() { gate.open() }
-
-  /// Counts a request in, unless the gate is closed.
-  private func tryEnter() -> Bool {
-    inFlight.enter()
-    if gate.isOpen { return true }
-    inFlight.leave()
-    return false
-  }
-
-  private func enter() async {
-    repeat { await gate.pass() } while !tryEnter()
   }
 
   private func checkedNode(_ range: ByteRange) throws(BlockError) -> BlockNode {

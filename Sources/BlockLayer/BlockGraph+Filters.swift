@@ -1,15 +1,31 @@
 /// Changing the graph while guests use it.
 extension BlockGraph {
-  /// Runs `body` while no backend above `node` has a request under way; new ones wait.
+  /// Runs `body` while no backend above `node` has a request under way, and no job's copying reads
+  /// through it; new ones wait.
   ///
-  /// Nests: `body` may insert and remove filters.
+  /// Nests: `body` may insert and remove filters. The copying is shut last: until then it does what
+  /// guests' requests may wait for. A task of it that has begun waits for none that has not.
   public func drained<T, Failure: Error>(
     _ node: BlockNode, _ body: () async throws(Failure) -> T
   ) async throws(Failure) -> T {
-    let doors = backends.filter { $0.root.attachedNode?.reaches(node) ?? false }
+    let users = backends.map { ($0.root, $0.door) } + engines.map { ($0.source, $0.door) }
+    let doors = users.filter { $0.0.attachedNode?.reaches(node) ?? false }.map(\.1)
     for door in doors { await door.quiesce() }
     defer { for door in doors { door.resume() } }
     return try await body()
+  }
+
+  /// What copies from nodes of the graph, in the order of the nodes.
+  private var engines: [CopyEngine] {
+    nodes.compactMap { ($0.driver as? CopyBeforeWriteDriver)?.engine }
+  }
+
+  /// Makes the persistent bitmaps of `node` and their bits durable in its image, in one atomic
+  /// switch, while nobody writes.
+  ///
+  /// They go on recording. What a job works from is stored with what was written meanwhile.
+  public func storeBitmaps(of node: BlockNode) async throws(BlockError) {
+    try await drained(node) { () async throws(BlockError) in try await node.storeBitmaps() }
   }
 
   /// Puts `filter`, whose file child is `node`, above it: all other users of `node` use the filter

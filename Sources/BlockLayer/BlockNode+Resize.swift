@@ -1,3 +1,4 @@
+internal import DirtyBitmap
 internal import Synchronization
 
 /// Changing a node's length.
@@ -21,6 +22,15 @@ extension BlockNode {
     }
     // The bits of a cut-off end must not be lost while the driver can still fail.
     try bitmaps.checkResizable(to: length)
+    if let store = driver as? any PersistentBitmapStore {
+      for bitmap in bitmaps.all where bitmap.isPersistent {
+        do {
+          try store.checkStorable(granularity: bitmap.granularity, length: length)
+        } catch {
+          throw error.prefixed("Cannot keep bitmap '\(bitmap.name ?? "")' at that size")
+        }
+      }
+    }
     do {
       try await image.resize(to: length)
     } catch {

@@ -11,6 +11,9 @@ public protocol PersistentBitmapStore: BlockDriver {
   /// be stored. `existing` are the persistent bitmaps that the node has already.
   func checkStorable(name: String, granularity: Int, existing: [DirtyBitmap]) throws(BlockError)
 
+  /// Throws when a bitmap of `granularity` bytes could not be stored for a disk of `length` bytes.
+  func checkStorable(granularity: Int, length: Int) throws(BlockError)
+
   /// Writes `bitmaps` to the image in place of all that it has, durably, in one atomic switch:
   /// after a crash the image has either the old ones or these.
   func storeBitmaps(_ bitmaps: [DirtyBitmap]) async throws(BlockError)

@@ -191,7 +191,9 @@ extension BlockNode {
   }
 
   /// Writes the node's persistent bitmaps to its image, durably, in one atomic switch.
-  public func storeBitmaps() async throws(BlockError) {
+  ///
+  /// No write may be under way: it would be missing.
+  func storeBitmaps() async throws(BlockError) {
     guard !isReadOnly, let store = driver as? any PersistentBitmapStore else { return }
     try await store.storeBitmaps(bitmaps.all.filter(\.isPersistent))
   }

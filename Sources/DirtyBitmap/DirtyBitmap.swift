@@ -127,6 +127,17 @@ public final class DirtyBitmap: Sendable {
     try state.withLock { state throws(Failure) in try body(state.bits) }
   }
 
+  /// Looks at all that is recorded: the bits, and a frozen bitmap's successor, whose bits count
+  /// too.
+  ///
+  /// They do not change meanwhile, and must not be changed.
+  public func withRecordedBits<Result, Failure: Error>(
+    _ body: (_ bits: HierarchicalBitmap, _ successor: HierarchicalBitmap?) throws(Failure)
+      -> sending Result
+  ) throws(Failure) -> sending Result {
+    try state.withLock { state throws(Failure) in try body(state.bits, state.successor) }
+  }
+
   /// The dirty runs, in order.
   public var runs: [ByteRange] { state.withLock { $0.bits.runs() } }
 

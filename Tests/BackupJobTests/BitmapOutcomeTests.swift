@@ -134,6 +134,21 @@ import Testing
     }
   }
 
+  @Test func whatTheTargetMayHaveLostIsNotTakenFromTheBitmap() async throws {
+    for mode in [BackupSpec.BitmapMode.always, .onSuccess] {
+      let row = Row(sync: .bitmap, mode: mode, copied: [], dirty: [], work: 0, done: 0)
+      try await simulate(seeds: 0..<3) { world in
+        let fixture = try LayeredFixture(world)
+        let job = try await prepare(row, fixture)
+        fixture.base.target.failFlushes()
+        job.start()
+        #expect(await job.wait().error != nil, fixture.base.seed)
+        #expect(job.progress.isCompleted)
+        #expect(try fixture.top.dirtyClusters("b") == [1, 2, 5, 9], fixture.base.seed)
+      }
+    }
+  }
+
   /// Row J52.
   @Test func aDisabledBitmapEndsDisabledAndClear() async throws {
     try await withFixture(seeds: 0..<3) { fixture in

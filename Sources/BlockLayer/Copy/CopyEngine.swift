@@ -22,6 +22,11 @@ public final class CopyEngine: Sendable {
   let source: BlockEdge
   let target: BlockEdge
   private let state: Mutex<CopyState>
+  /// Shut while the graph changes: the background begins no task then.
+  ///
+  /// What copies for a guest
+  /// enters by the guest's door.
+  let door = RequestDoor()
 
   /// Makes an engine between the nodes of two edges, with nothing to copy yet.
   ///
@@ -84,6 +89,21 @@ public final class CopyEngine: Sendable {
   public func claimNext(maxLength: Int) -> CopyClaim {
     state.withLock { $0.claimNext(maxLength: maxLength) }
   }
+
+  /// Claims like `claimNext`, for a task that the graph's changes wait for: it has to end with
+  /// `endBackgroundTask()`.
+  ///
+  /// Waits while the graph is being changed.
+  public func beginBackgroundTask(maxLength: Int) async -> CopyClaim {
+    await door.enter()
+    let claim = claimNext(maxLength: maxLength)
+    if case .task = claim { return claim }
+    door.leave()
+    return claim
+  }
+
+  /// Ends what `beginBackgroundTask(maxLength:)` began, copied or not.
+  public func endBackgroundTask() { door.leave() }
 
   /// Claims the next run within `window`, which is made of whole clusters.
   func claim(in window: ByteRange, maxLength: Int) -> CopyClaim {

@@ -115,7 +115,7 @@ extension BackupFolder {
     let name = bitmapName(number)
     if disk.bitmaps.find(name) != nil { try await disk.removeBitmap(name) }
     try disk.addBitmap(name, granularity: granularity, persistent: true)
-    try await disk.storeBitmaps()
+    try await graph.storeBitmaps(of: disk)
   }
 
   private func createTarget(

@@ -7,9 +7,10 @@ internal import Synchronization
 extension Qcow2Driver: PersistentBitmapStore {
   /// The bitmaps in the image, in the directory's order.
   ///
-  /// A bitmap that is in use, or whose table or bits cannot be read, comes back inconsistent. A
-  /// directory that cannot be read at all gives none, unless the image is to be written: writing
-  /// could not keep such bitmaps right, so that is refused.
+  /// A bitmap that is in use, or whose table or bits are damaged, comes back inconsistent. One that
+  /// cannot be told at all (an I/O error, a name that is no text), or a directory that cannot be
+  /// read, is left out, unless the image is to be written: writing could not keep such bitmaps
+  /// right, so that is refused.
   public func loadBitmaps() async throws(BlockError) -> [DirtyBitmap] {
     let entries: [BitmapDirectoryEntry]
     do {
@@ -19,15 +20,26 @@ extension Qcow2Driver: PersistentBitmapStore {
       throw error
     }
     var bitmaps: [DirtyBitmap] = []
-    for entry in entries { bitmaps.append(try await load(entry)) }
+    var places = BitmapPlaces(geometry: geometry)
+    for entry in entries {
+      do throws(BlockError) {
+        let bitmap = try await load(entry, &places)
+        if isReadOnly, bitmaps.contains(where: { $0.name == bitmap.name }) { continue }
+        bitmaps.append(bitmap)
+      } catch {
+        guard isReadOnly else { throw error }
+      }
+    }
     return bitmaps
   }
 
-  private func load(_ entry: BitmapDirectoryEntry) async throws(BlockError) -> DirtyBitmap {
+  private func load(
+    _ entry: BitmapDirectoryEntry, _ places: inout BitmapPlaces
+  ) async throws(BlockError) -> DirtyBitmap {
     let name = String(decoding: entry.name.bytes, as: UTF8.self)
     let isRecording = entry.flags.contains(.auto)
     do {
-      guard !entry.flags.contains(.inUse), let bits = try await readBits(entry) else {
+      guard !entry.flags.contains(.inUse), let bits = try await readBits(entry, &places) else {
         return try DirtyBitmap(
           inconsistent: name, size: length, granularity: entry.granularity)
       }
@@ -41,7 +53,10 @@ extension Qcow2Driver: PersistentBitmapStore {
   }
 
   /// The bits of a stored bitmap; nil when its table is damaged.
-  private func readBits(_ entry: BitmapDirectoryEntry) async throws -> HierarchicalBitmap? {
+  private func readBits(
+    _ entry: BitmapDirectoryEntry, _ places: inout BitmapPlaces
+  ) async throws -> HierarchicalBitmap? {
+    guard places.takeTable(of: entry) else { return nil }
     let bits = try HierarchicalBitmap(size: length, granularity: entry.granularity)
     let table = try await Self.readTable(entry.tableRange, of: file.node)
     let clusterSize = geometry.clusterSize
@@ -53,7 +68,7 @@ extension Qcow2Driver: PersistentBitmapStore {
       case .allZeros: bits.deserializeZeroes(chunk)
       case .allOnes: bits.deserializeOnes(chunk)
       case .data(let offset):
-        guard offset.value < file.node.length else { return nil }
+        guard offset.value < file.node.length, places.take(offset) else { return nil }
         var bytes = buffer.mutableBytes
         try await file.node.read(
           ByteRange(offset: offset.value, count: clusterSize), into: &bytes)
@@ -77,11 +92,7 @@ extension Qcow2Driver: PersistentBitmapStore {
     guard granularity >= minimum else {
       throw refuse("Granularity is under minimum (\(minimum) bytes)")
     }
-    let sizes = BitmapSizes(
-      virtualSize: length, granularityBits: granularity.trailingZeroBitCount)
-    guard sizes.isStorable(geometry: geometry) else {
-      throw refuse("Too much space will be occupied by the bitmap. Use larger granularity")
-    }
+    try checkStorable(granularity: granularity, length: length)
     guard length > 0 else { throw refuse("A disk without bytes has nothing to track") }
     guard name.utf8.count <= FormatLimits.maximumBitmapNameBytes else {
       throw refuse(
@@ -97,6 +108,16 @@ extension Qcow2Driver: PersistentBitmapStore {
     }
   }
 
+  /// Throws, with QEMU's text, when the bits of a bitmap would go beyond the format's limits.
+  public func checkStorable(granularity: Int, length: Int) throws(BlockError) {
+    let sizes = BitmapSizes(
+      virtualSize: length, granularityBits: granularity.trailingZeroBitCount)
+    guard sizes.isStorable(geometry: geometry) else {
+      throw BlockError(
+        .bitmap, "Too much space will be occupied by the bitmap. Use larger granularity")
+    }
+  }
+
   /// Writes `bitmaps` to the image in place of those that it has, in one atomic switch.
   ///
   /// Nothing is written when the image has exactly these already. Inconsistent ones stay as they
@@ -109,6 +130,9 @@ extension Qcow2Driver: PersistentBitmapStore {
     guard try await needsStoring(bitmaps) else { return }
     try await prepareHeader()
     try await commitLock.withLock { () async throws(BlockError) in
+      // The bits on disk are right until the next change: it has to claim them first, whatever
+      // fails here.
+      isPrepared.store(false, ordering: .releasing)
       let old = try await directoryEntries()
       var entries: [BitmapDirectoryEntry] = []
       var written: [BitmapDirectoryEntry] = []
@@ -129,8 +153,6 @@ extension Qcow2Driver: PersistentBitmapStore {
         for entry in written where !isNamed(entry) { try? await release(entry) }
         throw error
       }
-      // The bits on disk are right until the next change: it has to claim them first.
-      isPrepared.store(false, ordering: .releasing)
     }
   }
 
@@ -168,6 +190,10 @@ extension Qcow2Driver: PersistentBitmapStore {
   {
     let granularityBits = bitmap.granularity.trailingZeroBitCount
     let sizes = BitmapSizes(virtualSize: length, granularityBits: granularityBits)
+    guard sizes.isStorable(geometry: geometry) else {
+      throw BlockError(
+        .bitmap, "Too much space will be occupied by the bitmap '\(name)'. Use larger granularity")
+    }
     let clusterSize = geometry.clusterSize
     var table: [UInt64] = []
     do throws(BlockError) {
@@ -233,14 +259,24 @@ extension Qcow2Driver: PersistentBitmapStore {
 
 extension DirtyBitmap {
   /// The bytes `chunk` of the serialised form; nil when no granule in them is set.
+  ///
+  /// While a job works from the bits, what was written since it began is stored with them: whatever
+  /// becomes of the job, the image lacks no change.
   fileprivate func serialize(_ chunk: ByteRange) -> [UInt8]? {
-    withBits { bits in
-      if bits.chunkContent(chunk) == .allZero { return nil }
-      var bytes = [UInt8](repeating: 0, count: chunk.count)
-      var span = bytes.mutableSpan
-      var raw = span.mutableBytes
-      bits.serialize(atByte: chunk.lower, into: &raw)
+    withRecordedBits { bits, successor in
+      let later = successor.flatMap { Self.serialize($0, chunk) }
+      guard var bytes = Self.serialize(bits, chunk) else { return later }
+      if let later { for index in later.indices { bytes[index] |= later[index] } }
       return bytes
     }
+  }
+
+  private static func serialize(_ bits: HierarchicalBitmap, _ chunk: ByteRange) -> [UInt8]? {
+    if bits.chunkContent(chunk) == .allZero { return nil }
+    var bytes = [UInt8](repeating: 0, count: chunk.count)
+    var span = bytes.mutableSpan
+    var raw = span.mutableBytes
+    bits.serialize(atByte: chunk.lower, into: &raw)
+    return bytes
   }
 }

@@ -69,10 +69,13 @@ extension Qcow2Driver {
     try await preparation.withLock { () async throws(BlockError) in
       if isPrepared.load(ordering: .acquiring) { return }
       try await prepareHeaderLocked()
-      #if !MUTANT_IN_USE_AFTER_WRITE
-      try await commitLock.withLock { () async throws(BlockError) in try await claimBitmaps() }
-      #endif
-      isPrepared.store(true, ordering: .releasing)
+      // Under one lock with `storeBitmaps`, which makes the claim void.
+      try await commitLock.withLock { () async throws(BlockError) in
+        #if !MUTANT_IN_USE_AFTER_WRITE
+        try await claimBitmaps()
+        #endif
+        isPrepared.store(true, ordering: .releasing)
+      }
     }
     #if MUTANT_IN_USE_AFTER_WRITE
     bitmapClaimIsDue.store(true, ordering: .releasing)

@@ -25,6 +25,23 @@ struct ImageFixture: Sendable {
     return ImageFixture(world: world, graph: graph, file: file, disk: disk)
   }
 
+  /// Opens a copy of an image read-only, in a graph of its own.
+  static func opened(
+    _ image: SparseImage, in world: World, faults: FaultPlan = .none
+  ) async throws -> BlockBackend {
+    let disk = SimulatedDisk(image, in: world, schedulingPoints: false)
+    disk.faults = faults
+    var registry = DriverRegistry()
+    registry.addFormat("qcow2") { (node, context) throws(BlockError) in
+      try await Qcow2Driver.open(node, context)
+    }
+    let graph = BlockGraph(world: world, registry: registry)
+    let file = try graph.addNode(disk, name: "file")
+    let node = try await graph.open(
+      file: file, OpenOptions(format: "qcow2", readOnly: true, backing: .ignore))
+    return try BlockBackend(node, in: graph)
+  }
+
   /// Opens the image and a door to it.
   func open(
     readOnly: Bool = false, backing: BlockNode? = nil

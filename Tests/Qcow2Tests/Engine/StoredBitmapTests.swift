@@ -1,0 +1,135 @@
+import BlockLayer
+import BlockTestKit
+import DirtyBitmap
+import Execution
+import Primitives
+import Qcow2
+import Testing
+
+/// Persistent bitmaps that are stored while the image is in use, or read from images that lie.
+@Suite struct StoredBitmapTests {
+  private func inWorld(_ body: @escaping @Sendable (World) async throws -> Void) async throws {
+    let world = World.simulated(seed: 11)
+    try await world.run { try await body(world) }
+  }
+
+  /// An image of 1 MiB with clusters of 4 KiB, open, with persistent bitmaps of these names.
+  private func image(
+    _ world: World, bitmaps: [String]
+  ) async throws -> (image: ImageFixture, disk: BlockBackend) {
+    var options = NewImageOptions(virtualSize: 1 << 20)
+    options.clusterSize = 4096
+    let image = try await ImageFixture.create(options, in: world)
+    let disk = try await image.open()
+    for name in bitmaps {
+      try disk.node.addBitmap(name, granularity: 4096, persistent: true)
+    }
+    return (image, disk)
+  }
+
+  /// What another program would find in the image now.
+  private func stored(_ image: ImageFixture) async throws -> [DirtyBitmap] {
+    let copy = try await ImageFixture.opened(image.disk.visibleImage, in: image.world)
+    return copy.node.bitmaps.all
+  }
+
+  @Test func aBitmapThatAJobWorksFromIsStoredWithWhatWasWrittenSince() async throws {
+    try await inWorld { world in
+      let (image, disk) = try await image(world, bitmaps: ["b"])
+      try await disk.fill(1, at: 0, count: 4096)
+      let bitmap = try disk.node.bitmaps.named("b")
+      try bitmap.freeze()
+      try await disk.fill(2, at: 8192, count: 4096)
+      try await image.graph.storeBitmaps(of: disk.node)
+      let found = try await stored(image)
+      #expect(found.map(\.runs) == [[ByteRange(0, 4096), ByteRange(8192, 12288)]])
+      // The next write claims it again: killed after it, the bitmap is in use.
+      try await disk.fill(3, at: 65536, count: 512)
+      #expect(try await stored(image).map(\.isInconsistent) == [true])
+      bitmap.reclaim()
+      try await image.close(disk)
+      #expect(try await stored(image)[0].runs.count == 3)
+    }
+  }
+
+  @Test func aStoreThatFailsLeavesTheNextWriteToClaim() async throws {
+    try await inWorld { world in
+      let (image, disk) = try await image(world, bitmaps: ["b"])
+      try await disk.fill(1, at: 0, count: 4096)
+      try await image.graph.storeBitmaps(of: disk.node)
+      try await disk.fill(1, at: 65536, count: 4096)
+      // Giving back the old bits reads their table; the new ones are in place by then.
+      let reads = image.disk.count(of: [.read])
+      try await image.graph.storeBitmaps(of: disk.node)
+      #expect(image.disk.count(of: [.read]) > reads, "nothing was read: the fault would not strike")
+      try await disk.fill(1, at: 131072, count: 4096)
+      image.disk.faults = .failing([.read], nth: 1, times: .max)
+      try? await image.graph.storeBitmaps(of: disk.node)
+      image.disk.faults = .none
+      let after = try await stored(image)
+      try await disk.fill(1, at: 196608, count: 4096)
+      #expect(after.map(\.isInconsistent) == [true] || after[0].runs.count == 3)
+      #expect(try await stored(image).map(\.isInconsistent) == [true])
+    }
+  }
+
+  @Test func aClusterOfBitsBelongsToOneBitmap() async throws {
+    try await inWorld { world in
+      let (image, disk) = try await image(world, bitmaps: ["a", "b"])
+      try await disk.fill(1, at: 0, count: 4096)
+      try await image.close(disk)
+      let directory = try #require(try await directory(image))
+      let tables = directory.entries.map(\.tableOffset.value)
+      let first = try await image.bytes(at: tables[0], count: 8)
+      try await image.patch(first, at: tables[1])  // the second names the bits of the first
+      let found = try await stored(image)
+      #expect(found.map(\.isInconsistent).sorted { !$0 && $1 } == [false, true])
+    }
+  }
+
+  @Test func aDiskDoesNotOutgrowItsStoredBitmaps() async throws {
+    try await inWorld { world in
+      let image = try await ImageFixture.create(NewImageOptions(virtualSize: 1 << 40), in: world)
+      let disk = try await image.open()
+      try disk.node.addBitmap("fine", granularity: 512, persistent: true)
+      let error = await #expect(throws: BlockError.self) { try await disk.resize(to: 3 << 40) }
+      #expect(error?.message.contains("bitmap 'fine'") == true, "\(String(describing: error))")
+      #expect(disk.length == 1 << 40)
+      try await disk.resize(to: 2 << 40)
+      try await image.close(disk)
+      #expect(try await stored(image).map(\.size) == [2 << 40])
+    }
+  }
+
+  @Test func aBitmapThatCannotBeReadHidesFromReadersAndStopsWriters() async throws {
+    try await inWorld { world in
+      let (image, disk) = try await image(world, bitmaps: ["b"])
+      try await disk.fill(1, at: 0, count: 4096)
+      try await image.close(disk)
+      let entry = try #require(try await directory(image)?.entries.first)
+      let table = try #require(entry.tableRange)
+      let failing = FaultPlan([.init([.read], in: table, times: .max)])
+      let reader = try await ImageFixture.opened(
+        image.disk.visibleImage, in: world, faults: failing)
+      #expect(reader.node.bitmaps.all.isEmpty)
+      #expect(try await reader.read(at: 0, count: 1) == [1])
+      image.disk.faults = failing
+      await #expect(throws: BlockError.self) { _ = try await image.open() }
+    }
+  }
+
+  private func directory(
+    _ image: ImageFixture
+  ) async throws -> (offset: Int, entries: [BitmapDirectoryEntry])? {
+    let head = try await image.bytes(at: 0, count: 4096)
+    let header = try HeaderCluster.parse(head.span.bytes, for: .readOnly)
+    guard let place = header.extensions.bitmaps, let range = place.directoryRange else {
+      return nil
+    }
+    let bytes = try await image.bytes(at: range.lower, count: range.count)
+    let entries = try BitmapDirectory.parse(
+      bytes.span.bytes, bitmapCount: place.bitmapCount, geometry: header.header.geometry,
+      virtualSize: 1 << 20)
+    return (range.lower, entries)
+  }
+}
