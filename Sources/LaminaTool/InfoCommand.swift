@@ -131,7 +131,7 @@ struct ImageFacts {
           + (full == recorded.name ? "" : " (actual path: \(OpenPolicy.printable(full)))"))
       if let format = recorded.format { lines.append("backing file format: \(format)") }
     }
-    if !qcow2.snapshots.isEmpty { lines.append("internal snapshots: \(qcow2.snapshots.count)") }
+    lines += SnapshotList(snapshots: qcow2.snapshots).lines
     lines.append("Format specific information:")
     lines += specific(qcow2).map { "    " + $0 }
     return lines + qcow2.defects.map { "warning: \($0)" }
@@ -166,6 +166,9 @@ struct ImageFacts {
     var fields: [(String, JSONText)] = []
     if let format = qcow2?.recordedBacking?.format {
       fields.append(("backing-filename-format", .string(format)))
+    }
+    if let qcow2, !qcow2.snapshots.isEmpty {
+      fields.append(("snapshots", SnapshotList(snapshots: qcow2.snapshots).json))
     }
     fields.append(("virtual-size", .number(size)))
     fields.append(("filename", .string(path.string)))

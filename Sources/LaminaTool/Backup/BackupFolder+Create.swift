@@ -66,6 +66,9 @@ extension BackupFolder {
     do throws(BlockError) {
       try await createTarget(target, disk, backing: reason == nil ? last : nil)
       copied = try await copy(disk, to: target, from: reason == nil ? last : nil, request)
+      #if MUTANT_BITMAP_REMOVED_BEFORE_RENAME
+      try await removeBitmaps(otherThan: number, from: disk)
+      #endif
       try folder.rename(partial, to: Self.fileName(number))
     } catch {
       folder.remove(partial)

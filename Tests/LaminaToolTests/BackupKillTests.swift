@@ -1,0 +1,55 @@
+import Foundation
+import QEMUTools
+import Testing
+
+#if os(Linux)
+/// `lamina backup create`, killed: the next run loses no change.
+@Suite struct BackupKillTests {
+  /// The command itself, which lies beside the tests.
+  static let command: String? = {
+    let folder = Bundle.main.bundleURL.deletingLastPathComponent()
+    let places = [folder, folder.deletingLastPathComponent(), Bundle.main.bundleURL]
+    return places.map { $0.appending(path: "lamina").path() }
+      .first { FileManager.default.isExecutableFile(atPath: $0) }
+  }()
+
+  /// When it is killed: once the file with this name is there, and so many milliseconds later.
+  static let moments: [(landmark: String, milliseconds: UInt32)] = [
+    ("chain", 0), (".000001.qcow2.partial", 0), (".000001.qcow2.partial", 30),
+    (".000001.qcow2.partial", 300), (".000001.qcow2.partial", 900), ("000001.qcow2", 0),
+    ("000001.qcow2", 3),
+  ]
+
+  @Test(arguments: moments.indices)
+  func aKilledRunLosesNoChange(moment: Int) throws {
+    let command = try #require(Self.command, "the command was not built beside the tests")
+    let (landmark, milliseconds) = Self.moments[moment]
+    try ToolFixture.run { tool in
+      let disk = tool.path("disk.qcow2")
+      let folder = tool.path("backups")
+      func write(_ commands: String...) {
+        for words in commands { #expect(tool.lamina("io", "-c", words, disk).status == 0) }
+      }
+      #expect(tool.lamina("create", "-q", "-f", "qcow2", disk, "64M").status == 0)
+      write("write -P 1 0 3M")
+      #expect(tool.lamina("backup", "create", disk, "--to", folder).status == 0)
+      write("write -P 2 1M 2M", "write -z 40M 64k")
+
+      let run = try ChildProcess(
+        command, ["backup", "create", disk, "--to", folder, "--limit", "2M"])
+      while !FileManager.default.fileExists(atPath: folder + "/" + landmark) { usleep(500) }
+      usleep(milliseconds * 1000)
+      run.interrupt(with: SIGKILL)
+      try run.finish()
+
+      write("write -P 3 50M 100k")
+      #expect(tool.lamina("check", disk).status == 0 || tool.lamina("check", disk).status == 3)
+      let made = tool.lamina("backup", "create", disk, "--to", folder)
+      #expect(made.status == 0 && made.output.contains("incremental"), "\(made)")
+      let copy = tool.path("copy.qcow2")
+      #expect(tool.lamina("backup", "restore", folder, copy).status == 0)
+      #expect(tool.lamina("compare", disk, copy).output == "Images are identical.\n")
+    }
+  }
+}
+#endif
