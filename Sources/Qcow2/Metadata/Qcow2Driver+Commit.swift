@@ -3,8 +3,8 @@ internal import Execution
 internal import Primitives
 internal import Synchronization
 
-/// Writing metadata back, in the order that leaves nothing but leaks behind a crash (§ "ordering"
-/// of docs/Invariants.md):
+/// Writing metadata back, in the order that leaves nothing but leaks behind a crash ("Ordering"
+/// in docs/Invariants.md):
 ///
 ///     data, refcount blocks ─flush→ refcount table ─flush→ L2 tables ─flush→ L1 ─flush→ frees
 ///
