@@ -72,7 +72,11 @@ extension BackupFolder {
       try folder.rename(partial, to: Self.fileName(number))
     } catch {
       folder.remove(partial)
-      throw error
+      if error.code == .cancelled { throw error }
+      throw error.prefixed(
+        "Backup \(number) was not made, and nothing was lost; "
+          + (error.code == .noSpace ? "make room in '\(folder.path)'" : "mend the cause")
+          + " and run it again")
     }
     try await removeBitmaps(otherThan: number, from: disk)
     return BackupReport(
