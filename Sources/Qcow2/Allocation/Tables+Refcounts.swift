@@ -16,7 +16,7 @@ struct ClusterRun: Sendable {
   var isPristine = false
 }
 
-/// Refcounts in memory: reading them, changing them, and the structure that holds them.
+/// Refcounts in memory: reading them, changing them, and finding clusters that are free.
 extension Tables {
   private var codec: RefcountBlock { RefcountBlock(order: geometry.refcountOrder) }
 
@@ -91,11 +91,12 @@ extension Tables {
     var candidate = max(firstFree, 1)  // never cluster 0: the header
     var isFirst = true
     while true {
-      switch try freeRun(from: candidate, count) {
+      switch try freeRun(from: candidate, count, minimum) {
       case .missing(let tableIndex): return .missing(tableIndex: tableIndex)
       case .done(let run):
         if isFirst {
-          firstFree = max(firstFree, run.first)
+          // A search for more than one cluster may have passed ranges that can hold one.
+          if minimum == 1 { firstFree = max(firstFree, run.first) }
           isFirst = false
         }
         guard run.count >= minimum else {
@@ -109,10 +110,12 @@ extension Tables {
 
   /// The first run of free clusters from `start` on, at most `count` long.
   ///
-  /// It may cross from one refcount block into the next; blocks that do not exist yet are made.
-  private mutating func freeRun(from start: Int, _ count: Int) throws(BlockError)
-    -> RefcountStep<ClusterRun>
-  {
+  /// It may cross from one refcount block into the next. Blocks that do not exist yet are made, so
+  /// that `minimum` clusters follow them; ranges without blocks that have no room for both are
+  /// passed over.
+  private mutating func freeRun(
+    from start: Int, _ count: Int, _ minimum: Int
+  ) throws(BlockError) -> RefcountStep<ClusterRun> {
     var first = start
     var length = 0
     var cluster = start
@@ -120,7 +123,12 @@ extension Tables {
       let (tableIndex, index) = geometry.refcountPosition(of: ClusterIndex(cluster))
       if try blockOffset(tableIndex) == 0 {
         if length > 0 { break }  // a run is not extended into a block that is still to be made
-        try addBlock(tableIndex)
+        let area = try refcountArea(for: tableIndex, run: minimum)
+        if let present = firstPresentBlock(in: area) {
+          cluster = geometry.firstCluster(ofRefcountBlock: present).value
+        } else {
+          try add(area)
+        }
         continue
       }
       guard let block = refcounts.block(tableIndex) else {
@@ -166,74 +174,5 @@ extension Tables {
     let isPristine = run.first >= highWater
     highWater = max(highWater, end)
     return ClusterRun(first: run.first, count: run.count, isPristine: isPristine)
-  }
-
-  // MARK: - Structure
-
-  /// Makes the refcount block for a range that has none.
-  ///
-  /// It stands in its own range, all of which is free, and counts itself.
-  private mutating func addBlock(_ tableIndex: Int) throws(BlockError) {
-    guard tableIndex < refcountTable.count else {
-      try growRefcountTable(for: tableIndex)
-      return
-    }
-    let first = geometry.firstCluster(ofRefcountBlock: tableIndex).value
-    let cluster = max(first, firstFree, 1)
-    insertBlock(tableIndex, at: cluster)
-    try countSelf(cluster, 1)
-    dirtyRefcountTable.insert(tableIndex)
-  }
-
-  private mutating func insertBlock(_ tableIndex: Int, at cluster: Int) {
-    let offset = cluster << geometry.clusterBits
-    refcounts.insert(
-      CachedRefcountBlock(
-        tableIndex: tableIndex, offset: offset,
-        bytes: Array(repeating: 0, count: geometry.clusterSize)))
-    refcountTable[tableIndex] = UInt64(offset)
-  }
-
-  /// Counts clusters that hold new refcount structures; their blocks are in memory.
-  private mutating func countSelf(_ cluster: Int, _ count: Int) throws(BlockError) {
-    _ = try change(cluster, count, by: 1)
-    for index in cluster..<cluster + count { metadataClusters.insert(index) }
-    highWater = max(highWater, cluster + count)
-  }
-
-  /// Moves the refcount table, half as large again, behind everything that the old one could count:
-  /// new blocks first, which count the new area, then the table.
-  ///
-  /// On disk the old one holds until the header names the new one.
-  private mutating func growRefcountTable(for tableIndex: Int) throws(BlockError) {
-    let perBlock = geometry.entriesPerRefcountBlock
-    let perCluster = geometry.tableEntriesPerCluster
-    var blocks = 1
-    var clusters = 0
-    while true {
-      let entries = max(tableIndex + blocks, refcountTable.count * 3 / 2)
-      clusters = entries.dividedRoundingUp(by: perCluster)
-      let needed = (blocks + clusters).dividedRoundingUp(by: perBlock)
-      if needed <= blocks { break }
-      blocks = needed
-    }
-    guard clusters * geometry.clusterSize <= FormatLimits.maximumRefcountTableBytes else {
-      throw BlockError(
-        .noSpace, "the refcount table is at its largest: the image file cannot grow any more")
-    }
-    let start = geometry.firstCluster(ofRefcountBlock: tableIndex).value
-    guard
-      (start + blocks + clusters) << geometry.clusterBits <= FormatLimits.maximumHostOffset
-    else { throw BlockError(.noSpace, "the image file cannot grow any more") }
-    // The old table's clusters go back, once the header on disk no longer names them.
-    removed.append(
-      RemovedReference(
-        cluster: refcountTableOffset.value >> geometry.clusterBits,
-        count: refcountTable.count / perCluster, mayPunch: false))
-    refcountTable += Array(repeating: 0, count: clusters * perCluster - refcountTable.count)
-    for index in 0..<blocks { insertBlock(tableIndex + index, at: start + index) }
-    try countSelf(start, blocks + clusters)
-    refcountTableOffset = HostOffset((start + blocks) << geometry.clusterBits)
-    isRefcountTableMoved = true
   }
 }

@@ -3,6 +3,7 @@ import BlockTestKit
 import Execution
 import Primitives
 import Qcow2
+import Synchronization
 
 /// An image on a disk in memory, in a World of its own.
 struct ImageFixture: Sendable {
@@ -11,8 +12,10 @@ struct ImageFixture: Sendable {
   let file: BlockNode
   let disk: SimulatedDisk
 
-  /// Makes an image with `options`.
-  static func create(_ options: NewImageOptions, in world: World) async throws -> ImageFixture {
+  /// Makes an image with `options`, whose file drops discards or lets the disk see them.
+  static func create(
+    _ options: NewImageOptions, in world: World, discard: NodeOptions.Discard = .ignore
+  ) async throws -> ImageFixture {
     let disk = SimulatedDisk(in: world, schedulingPoints: false)
     var registry = DriverRegistry()
     registry.addFormat("qcow2", recognises: { Qcow2Driver.recognises($0) }) {
@@ -20,7 +23,8 @@ struct ImageFixture: Sendable {
       try await Qcow2Driver.open(node, context)
     }
     let graph = BlockGraph(world: world, registry: registry)
-    let file = try graph.addNode(disk, name: "file")
+    let file = try graph.addNode(
+      disk, name: "file", options: NodeOptions(discard: discard))
     try await Qcow2Driver.create(options, in: file)
     return ImageFixture(world: world, graph: graph, file: file, disk: disk)
   }
@@ -117,4 +121,11 @@ struct ModelledDisk {
     let bytes = try await door.read(at: 0, count: door.length)
     return model.verify(bytes, at: ByteRange(0, door.length))?.description
   }
+}
+
+/// A list of crash points that an observer may add to.
+final class CrashPointList: Sendable {
+  private let list = Mutex<[CrashPoint]>([])
+  var all: [CrashPoint] { list.withLock { $0 } }
+  func add(_ point: CrashPoint) { list.withLock { $0.append(point) } }
 }
