@@ -20,20 +20,23 @@ extension Qcow2Driver {
 
   /// The write-back itself.
   ///
-  /// The caller holds `commitLock`.
+  /// The caller holds `commitLock`. What hinders the freeing of clusters costs space at most: it is
+  /// told when the mappings have been written, not instead of writing them.
   func commit() async throws(BlockError) {
     try checkNotPoisoned()
-    try await releaseRetired()
-    guard let plan = tables.withLock({ $0.takePlan(epochs) }) else { return }
-    do throws(BlockError) {
-      try await perform(plan)
-      if !plan.removed.isEmpty { try await flushFile() }
-    } catch {
-      tables.withLock { $0.putBack(plan) }
-      throw error
+    let hindrance = await releaseRetired()
+    if let plan = tables.withLock({ $0.takePlan(epochs) }) {
+      do throws(BlockError) {
+        try await perform(plan)
+        if !plan.removed.isEmpty { try await flushFile() }
+      } catch {
+        tables.withLock { $0.putBack(plan) }
+        throw error
+      }
+      tables.withLock { $0.didCommit(plan) }
     }
-    tables.withLock { $0.didCommit(plan) }
-    try await releaseRetired()
+    if let hindrance { throw hindrance }
+    if let hindrance = await releaseRetired() { throw hindrance }
   }
 
   /// Writes back when so much is dirty that the cache could not hold more.
@@ -121,36 +124,51 @@ extension Qcow2Driver {
   }
 
   /// Gives up clusters whose references are durably gone, once no request can be using them.
-  private func releaseRetired() async throws(BlockError) {
+  ///
+  /// Answers the I/O error that kept it from some, which stay for the next time.
+  private func releaseRetired() async -> BlockError? {
     while true {
       let next = tables.withLock { tables -> RemovedReference? in
         guard epochs.isPreviousOver else { return nil }
         return tables.retired.popLast()
       }
-      guard let next else { return }
+      guard let next else { return nil }
+      if next.mayPunch { await punch(next) }
       do throws(BlockError) {
-        if next.mayPunch { try await punch(next) }
         try await withRefcounts { tables throws(BlockError) in
           try tables.change(next.cluster, next.count, by: -1)
         }
       } catch {
-        tables.withLock { $0.retired.append(next) }
-        throw error
+        if error.code == .corrupt {
+          // The refcounts contradict the mapping: trying again would not help. One cluster is left
+          // as it is, at worst a leak, which a check finds; the others of a run are still ours.
+          let parts = next.count > 1 ? next.clusters : []
+          tables.withLock { $0.retired += parts }
+        } else {
+          // Not at the end, where it would hold the others up the next time.
+          tables.withLock { $0.retired.insert(next, at: 0) }
+          return error
+        }
       }
     }
   }
 
   /// Tells the file that clusters are free, before they can be taken again.
   ///
-  /// Those that others still refer to are left alone.
-  private func punch(_ reference: RemovedReference) async throws(BlockError) {
+  /// Those that others still refer to are left alone. It is a hint, and a host that fails it keeps
+  /// nothing but the space; a refcount that cannot be read is told of by the release that follows.
+  private func punch(_ reference: RemovedReference) async {
     for cluster in reference.cluster..<reference.cluster + reference.count {
-      let count = try await withRefcounts { tables throws(BlockError) in
-        try tables.refcount(cluster)
+      do throws(BlockError) {
+        let count = try await withRefcounts { tables throws(BlockError) in
+          try tables.refcount(cluster)
+        }
+        guard count == 1 else { continue }
+        try await file.node.discard(
+          ByteRange(offset: cluster << geometry.clusterBits, count: geometry.clusterSize))
+      } catch {
+        return
       }
-      guard count == 1 else { continue }
-      try await file.node.discard(
-        ByteRange(offset: cluster << geometry.clusterBits, count: geometry.clusterSize))
     }
   }
 

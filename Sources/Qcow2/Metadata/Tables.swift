@@ -83,6 +83,11 @@ struct RemovedReference: Sendable {
   let count: Int
   /// Whether the host may be told that the space is free.
   let mayPunch: Bool
+
+  /// The same, a cluster each; the host is told no more.
+  var clusters: [RemovedReference] {
+    (cluster..<cluster + count).map { RemovedReference(cluster: $0, count: 1, mayPunch: false) }
+  }
 }
 
 /// The engine's bounds on memory, with the reason of each.
