@@ -71,12 +71,13 @@ extension Tables {
     return .done(())
   }
 
-  private func store(_ value: UInt64, at entry: Int, of block: CachedRefcountBlock) {
+  private mutating func store(
+    _ value: UInt64, at entry: Int, of block: CachedRefcountBlock
+  ) {
     var span = block.bytes.mutableSpan
     var bytes = span.mutableBytes
     codec.store(value, at: entry, in: &bytes)
-    block.generation += 1
-    block.isDirty = true
+    refcounts.markDirty(block)
   }
 
   // MARK: - Allocation

@@ -117,6 +117,8 @@ extension Qcow2Driver {
         try await allocationLocks.withLock(step) { () async throws(BlockError) in
           try await remapLocked(step, mayPunch: mayPunch, entry)
         }
+        // One request may reach over more tables than the cache should hold dirty.
+        try await writeBackIfLarge()
       }
       rest = rest.dropFirst(step.count)
     }

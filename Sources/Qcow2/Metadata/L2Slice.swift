@@ -113,14 +113,18 @@ struct L2Cache {
   }
 
   private mutating func makeRoom() {
+    // Where nothing can go, a search at every insertion would cost more than all else.
+    var evictable = ring.count - dirty.count
+    if let last, !last.isDirty { evictable -= 1 }
     var steps = 2 * ring.count  // once round to clear marks, once more to find one
-    while ring.count >= capacity, steps > 0 {
+    while ring.count >= capacity, evictable > 0, steps > 0 {
       if hand >= ring.count { hand = 0 }
       let slice = ring[hand]
       if !slice.isDirty, !slice.wasUsed, slice !== last {
         slices[slice.offset] = nil
         ring.swapAt(hand, ring.count - 1)
         ring.removeLast()
+        evictable -= 1
       } else {
         slice.wasUsed = false
         hand += 1

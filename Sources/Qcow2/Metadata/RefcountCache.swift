@@ -35,6 +35,8 @@ struct RefcountCache {
   private var blocks: [Int: CachedRefcountBlock] = [:]
   private var ring: [CachedRefcountBlock] = []
   private var hand = 0
+  /// The number of dirty blocks.
+  private(set) var dirtyCount = 0
 
   init(clusterSize: Int, budgetBytes: Int) {
     capacity = max(budgetBytes / clusterSize, 8)
@@ -53,10 +55,16 @@ struct RefcountCache {
     makeRoom()
     blocks[block.tableIndex] = block
     ring.append(block)
+    if block.isDirty { dirtyCount += 1 }
   }
 
-  /// The number of dirty blocks.
-  var dirtyCount: Int { ring.count { $0.isDirty } }
+  /// Notes a change of a block in memory.
+  mutating func markDirty(_ block: CachedRefcountBlock) {
+    block.generation += 1
+    guard !block.isDirty else { return }
+    block.isDirty = true
+    dirtyCount += 1
+  }
 
   /// The present state of all dirty blocks, in table order.
   func images() -> [RefcountBlockImage] {
@@ -69,17 +77,19 @@ struct RefcountCache {
   /// Notes that `images` are in the file.
   ///
   /// Blocks changed meanwhile stay dirty.
-  func didWrite(_ images: [RefcountBlockImage]) {
+  mutating func didWrite(_ images: [RefcountBlockImage]) {
     for image in images {
-      if let block = blocks[image.tableIndex], block.generation == image.generation {
-        block.isDirty = false
-      }
+      guard let block = blocks[image.tableIndex], block.generation == image.generation,
+        block.isDirty
+      else { continue }
+      block.isDirty = false
+      dirtyCount -= 1
     }
   }
 
   private mutating func makeRoom() {
     var steps = 2 * ring.count
-    while ring.count >= capacity, steps > 0 {
+    while ring.count >= capacity, dirtyCount < ring.count, steps > 0 {
       if hand >= ring.count { hand = 0 }
       let block = ring[hand]
       if !block.isDirty, !block.wasUsed {
