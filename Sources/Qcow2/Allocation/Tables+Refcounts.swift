@@ -162,18 +162,22 @@ extension Tables {
     guard end << geometry.clusterBits <= FormatLimits.maximumHostOffset else {
       throw BlockError(.noSpace, "the image file would grow beyond the format's largest offset")
     }
-    // Refcount 0 on a cluster that holds metadata: the image is damaged, and using it would
-    // destroy more.
-    if let used = (run.first..<end).first(where: { metadataClusters.contains($0) }) {
-      let error = BlockError.corruption(
-        "Preventing invalid allocation of cluster \(used), which holds metadata and has refcount 0")
-      poison = error
-      throw error
-    }
+    try checkHoldsNoMetadata(run.first..<end)
     _ = try change(run.first, run.count, by: 1)
     if run.first <= firstFree { firstFree = end }
     let isPristine = run.first >= highWater
     highWater = max(highWater, end)
     return ClusterRun(first: run.first, count: run.count, isPristine: isPristine)
+  }
+
+  /// Ends writing, and throws, if clusters that are about to be taken hold metadata.
+  ///
+  /// They have refcount 0 then: the image is damaged, and using them would destroy more.
+  mutating func checkHoldsNoMetadata(_ clusters: Range<Int>) throws(BlockError) {
+    guard let used = clusters.first(where: { metadataClusters.contains($0) }) else { return }
+    let error = BlockError.corruption(
+      "Preventing invalid allocation of cluster \(used), which holds metadata and has refcount 0")
+    poison = error
+    throw error
   }
 }
