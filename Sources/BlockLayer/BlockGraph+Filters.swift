@@ -1,14 +1,16 @@
 /// Changing the graph while guests use it.
 extension BlockGraph {
   /// Runs `body` while no backend above `node` has a request under way, and no job's copying reads
-  /// through it; new ones wait.
+  /// or writes through it; new ones wait.
   ///
   /// Nests: `body` may insert and remove filters. The copying is shut last: until then it does what
   /// guests' requests may wait for. A task of it that has begun waits for none that has not.
   public func drained<T, Failure: Error>(
     _ node: BlockNode, _ body: () async throws(Failure) -> T
   ) async throws(Failure) -> T {
-    let users = backends.map { ($0.root, $0.door) } + engines.map { ($0.source, $0.door) }
+    let users =
+      backends.map { ($0.root, $0.door) }
+      + engines.flatMap { [($0.source, $0.door), ($0.target, $0.door)] }
     let doors = users.filter { $0.0.attachedNode?.reaches(node) ?? false }.map(\.1)
     for door in doors { await door.quiesce() }
     defer { for door in doors { door.resume() } }

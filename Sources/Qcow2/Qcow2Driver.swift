@@ -89,7 +89,14 @@ public final class Qcow2Driver: BlockDriver {
     // The last requests have left: one round writes what is dirty and frees what was removed, the
     // next writes the refcounts that fell. More are needed only if tables move.
     for _ in 0..<4 where tables.withLock({ $0.isDirty }) { try await writeBack() }
+    if tables.withLock({ !$0.hindered.isEmpty }) {
+      try await commitLock.withLock { () async throws(BlockError) in try await commit() }
+      try await writeBack()
+    }
     try await flushFile()
+    if let hindrance = tables.withLock({ $0.hindrance }) {
+      throw hindrance.prefixed("The image is complete, but space in it could not be given up")
+    }
   }
 
   /// Announces an event to the file, where blkdebug may listen.

@@ -80,7 +80,8 @@ package final class ChildProcess {
       pollfd(fd: $0.rawValue, events: Int16(POLLIN), revents: 0)
     }
     while waiting.contains(where: { $0.fd >= 0 }) {
-      guard poll(&waiting, nfds_t(waiting.count), -1) >= 0 || errno == EINTR else {
+      guard poll(&waiting, nfds_t(waiting.count), -1) >= 0 else {
+        if errno == EINTR { continue }
         throw Errno(rawValue: errno)
       }
       for (index, end) in [output, errors].enumerated() where waiting[index].revents != 0 {

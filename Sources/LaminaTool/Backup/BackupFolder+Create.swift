@@ -57,17 +57,17 @@ extension BackupFolder {
   ) async throws(BlockError) -> BackupReport {
     let last = try numbers().last
     let number = (last ?? -1) + 1
-    let reason = try await reasonForFull(request, last, disk)
+    let start = try await start(request, last, disk)
     let partial = ".\(Self.fileName(number)).partial"
     folder.remove(partial)
-    try await renewBitmap(number, request.granularity, on: disk)
+    let name = try await addBitmap(number, request.granularity, to: disk)
     let target = folder.path.appending(partial)
     let copied: Int
     do throws(BlockError) {
-      try await createTarget(target, disk, backing: reason == nil ? last : nil)
-      copied = try await copy(disk, to: target, from: reason == nil ? last : nil, request)
+      try await createTarget(target, disk, backing: start.bitmap == nil ? nil : last)
+      copied = try await copy(disk, to: target, from: start.bitmap, naming: name, request)
       #if MUTANT_BITMAP_REMOVED_BEFORE_RENAME
-      try await removeBitmaps(otherThan: number, from: disk)
+      try await removeBitmaps(otherThan: name, from: disk)
       #endif
       try folder.rename(partial, to: Self.fileName(number))
     } catch {
@@ -78,51 +78,71 @@ extension BackupFolder {
           + (error.code == .noSpace ? "make room in '\(folder.path)'" : "mend the cause")
           + " and run it again")
     }
-    try await removeBitmaps(otherThan: number, from: disk)
+    try await removeBitmaps(otherThan: name, from: disk)
     return BackupReport(
-      number: number, fullReason: reason, copiedBytes: copied, path: path(number))
+      number: number, fullReason: start.fullReason, copiedBytes: copied, path: path(number))
   }
 
-  /// Why the backup cannot be incremental; nil when it can.
-  private func reasonForFull(
+  /// What a backup starts from: the bitmap that has recorded since the last one, or nothing, for
+  /// this reason.
+  private struct Start {
+    var bitmap: String?
+    var fullReason: String?
+
+    static func full(_ reason: String) -> Start { Start(fullReason: reason) }
+  }
+
+  private func start(
     _ request: BackupRequest, _ last: Int?, _ disk: BlockNode
-  ) async throws(BlockError) -> String? {
-    guard let last else { return "the folder has no backup yet" }
-    if request.isFull { return "a full backup was asked for" }
-    let name = bitmapName(last)
-    guard let bitmap = disk.bitmaps.find(name) else {
-      return "the disk has no bitmap '\(name)': it was removed, or the disk is another one"
-    }
-    if bitmap.isInconsistent {
-      return "the bitmap '\(name)' is inconsistent: the disk was not closed by its last writer"
-    }
-    guard bitmap.isEnabled else {
-      return "the bitmap '\(name)' is disabled: writes since then may be missing in it"
-    }
+  ) async throws(BlockError) -> Start {
+    guard let last else { return .full("the folder has no backup yet") }
+    if request.isFull { return .full("a full backup was asked for") }
     let node: BlockNode
     do throws(BlockError) { node = try await open(last) } catch {
-      return "backup \(last) cannot be opened (\(error.message))"
+      return .full("backup \(last) cannot be opened (\(error.message))")
     }
     let length = node.length
     let files = sequence(first: node, next: \.backing).reduce(0) { count, _ in count + 1 }
+    let name = node.bitmaps.all.lazy.compactMap(\.name).first { $0.hasPrefix(bitmapPrefix(last)) }
     try await graph.close(node)
-    guard files < graph.policy.maxDepth else {
-      return "\(files) backups stand on each other: more could not be opened together"
-    }
     guard length == disk.length else {
-      return "the disk has another size than backup \(last) (\(disk.length) and \(length) bytes)"
+      return .full(
+        "the disk has another size than backup \(last) (\(disk.length) and \(length) bytes)")
     }
-    return nil
+    guard files < graph.policy.maxDepth else {
+      return .full("\(files) backups stand on each other: more could not be opened together")
+    }
+    guard let name else { return .full("backup \(last) does not name the bitmap to go on from") }
+    return start(from: name, disk)
+  }
+
+  private func start(from name: String, _ disk: BlockNode) -> Start {
+    guard let bitmap = disk.bitmaps.find(name) else {
+      return .full("the disk has no bitmap '\(name)': it was removed, or the disk is another one")
+    }
+    if bitmap.isInconsistent {
+      return .full(
+        "the bitmap '\(name)' is inconsistent: the disk was not closed by its last writer")
+    }
+    guard bitmap.isEnabled else {
+      return .full("the bitmap '\(name)' is disabled: writes since then may be missing in it")
+    }
+    return Start(bitmap: name)
   }
 
   /// Stores an empty, recording bitmap for what is written after backup `number`, durably.
-  private func renewBitmap(
-    _ number: Int, _ granularity: Int?, on disk: BlockNode
-  ) async throws(BlockError) {
-    let name = bitmapName(number)
-    if disk.bitmaps.find(name) != nil { try await disk.removeBitmap(name) }
+  ///
+  /// Those that runs left which came to nothing go.
+  private func addBitmap(
+    _ number: Int, _ granularity: Int?, to disk: BlockNode
+  ) async throws(BlockError) -> String {
+    for name in disk.bitmaps.all.compactMap(\.name) where name.hasPrefix(bitmapPrefix(number)) {
+      try await disk.removeBitmap(name)
+    }
+    let name = bitmapPrefix(number) + Self.newIdentity(graph.world)
     try disk.addBitmap(name, granularity: granularity, persistent: true)
     try await graph.storeBitmaps(of: disk)
+    return name
   }
 
   private func createTarget(
@@ -139,18 +159,22 @@ extension BackupFolder {
 
   /// Runs the job, and answers how many bytes it copied.
   ///
-  /// The target is durable then.
+  /// The target is durable then, and names the bitmap that records on the disk since: by an empty
+  /// one of that name.
   private func copy(
-    _ disk: BlockNode, to path: FilePath, from last: Int?, _ request: BackupRequest
+    _ disk: BlockNode, to path: FilePath, from bitmap: String?, naming name: String,
+    _ request: BackupRequest
   ) async throws(BlockError) -> Int {
     let target = try await graph.open(path, OpenOptions(format: "qcow2"))
     do throws(BlockError) {
       // Whatever becomes of the file, the bitmap keeps its bits until the backup has its name.
       var spec = BackupSpec(
-        source: .node(disk), target: .node(target), sync: last == nil ? .full : .bitmap,
-        bitmap: last.map(bitmapName), bitmapMode: last == nil ? nil : .never, jobID: "backup")
+        source: .node(disk), target: .node(target), sync: bitmap == nil ? .full : .bitmap,
+        bitmap: bitmap, bitmapMode: bitmap == nil ? nil : .never, jobID: "backup")
       spec.speed = request.limit
       let copied = try await BackupRun(graph: graph, onProgress: request.onProgress).run(spec)
+      let coarsest = 1 << FormatLimits.maximumGranularityBits
+      try target.addBitmap(name, granularity: coarsest, persistent: true, disabled: true)
       try await graph.close(target)
       return copied
     } catch {
@@ -159,14 +183,13 @@ extension BackupFolder {
     }
   }
 
-  /// Removes this chain's bitmaps from the disk, but for that of backup `number`.
+  /// Removes this chain's bitmaps from the disk, but for one.
   ///
   /// Others' stay.
-  private func removeBitmaps(otherThan number: Int, from disk: BlockNode) async throws(BlockError) {
-    for bitmap in disk.bitmaps.all {
-      guard let name = bitmap.name, name.hasPrefix("lamina.\(chain)."),
-        name != bitmapName(number)
-      else { continue }
+  private func removeBitmaps(otherThan kept: String, from disk: BlockNode) async throws(BlockError)
+  {
+    for name in disk.bitmaps.all.compactMap(\.name)
+    where name.hasPrefix("lamina.\(chain).") && name != kept {
       try await disk.removeBitmap(name)
     }
   }

@@ -9,8 +9,10 @@ internal import SystemPackage
 /// A full backup stands alone; an incremental one has the file before it as its backing file, by
 /// its name alone, so that the folder can be moved.
 ///
-/// The disk has a persistent bitmap `lamina.CHAIN.N`, which records what was written since backup
-/// N. CHAIN is the folder's identity, kept in its file `chain`.
+/// The disk has a persistent bitmap `lamina.CHAIN.N.RUN`, which records what was written since
+/// backup N. CHAIN is the folder's identity, kept in its file `chain`; RUN is that of the run that
+/// made the backup, whose file names it by an empty bitmap. So what a run left that came to
+/// nothing, on this disk or another, is never taken for what was written since a backup.
 ///
 /// A run, and what a kill after each step leaves to the next run:
 /// 1. The disk is opened for writing, which locks it: nobody else writes until the run ends.
@@ -76,8 +78,10 @@ struct BackupFolder: Sendable {
     do throws(BlockError) {
       lock = try FileDriver.open(
         folder.path.appending(Self.chainFile), OpenOptions(format: "file"))
-    } catch {
-      throw error.prefixed("'\(folder.path)' cannot take a backup now")
+    } catch  where error.code == .inUse {
+      throw BlockError(
+        .inUse,
+        "another run is making a backup in '\(folder.path)'; wait until it has ended", cause: error)
     }
     do throws(BlockError) {
       let result = try await body()
@@ -107,8 +111,8 @@ struct BackupFolder: Sendable {
     return Int(stem)
   }
 
-  /// The name of the bitmap that records what is written after backup `number`.
-  func bitmapName(_ number: Int) -> String { "lamina.\(chain).\(number)" }
+  /// How the name begins of the bitmap that records what is written after backup `number`.
+  func bitmapPrefix(_ number: Int) -> String { "lamina.\(chain).\(number)." }
 
   /// The numbers of the backups, ascending.
   func numbers() throws(BlockError) -> [Int] { try folder.names().compactMap(Self.number).sorted() }
@@ -147,8 +151,8 @@ struct BackupFolder: Sendable {
     try await driver.close()
   }
 
-  /// 64 random bits, in hexadecimal: two chains never have the same by chance.
-  private static func newIdentity(_ world: World) -> String {
+  /// 64 random bits, in hexadecimal: two chains, or two runs, never have the same by chance.
+  static func newIdentity(_ world: World) -> String {
     let digits = String(world.entropy(), radix: 16)
     return String(repeating: "0", count: 16 - digits.count) + digits
   }

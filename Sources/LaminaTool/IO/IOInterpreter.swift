@@ -53,7 +53,9 @@ struct IOInterpreter {
       console.print(failure.message)
       hasFailed = true
     } catch let error as BlockError {
-      console.print("\(verb(command)) failed: \(error.errno)")
+      // What the host refused is told as qemu-io tells it; an errno of ours would hide the reason.
+      let isHosts = [.io, .noSpace, .readOnly].contains(error.code)
+      console.print("\(verb(command)) failed: \(isHosts ? "\(error.errno)" : error.message)")
       hasFailed = true
     } catch {
       console.print("\(verb(command)) failed: \(error)")

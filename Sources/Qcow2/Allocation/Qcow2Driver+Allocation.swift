@@ -23,8 +23,9 @@ extension Qcow2Driver {
     -> ClusterRun
   {
     await raise(.clusterAlloc)
+    var position = 0
     return try await withRefcounts { tables throws(BlockError) in
-      try tables.allocate(count, minimum: minimum)
+      try tables.allocate(count, minimum: minimum, from: &position)
     }
   }
 

@@ -85,28 +85,37 @@ extension Tables {
   /// Takes free clusters, refcount 1: as many as follow each other, at least `minimum` and at most
   /// `count`.
   ///
+  /// `position`, 0 at first, keeps how far the search came when a block was missing: more blocks
+  /// may have to be passed than the cache holds.
+  ///
   /// Answers the first and the number.
-  mutating func allocate(_ count: Int, minimum: Int = 1) throws(BlockError)
-    -> RefcountStep<ClusterRun>
-  {
-    var candidate = max(firstFree, 1)  // never cluster 0: the header
-    var isFirst = true
+  mutating func allocate(
+    _ count: Int, minimum: Int, from position: inout Int
+  ) throws(BlockError) -> RefcountStep<ClusterRun> {
+    position = max(position, firstFree, 1)  // never cluster 0: the header
     while true {
-      switch try freeRun(from: candidate, count, minimum) {
+      switch try freeRun(from: &position, count, minimum) {
       case .missing(let tableIndex): return .missing(tableIndex: tableIndex)
       case .done(let run):
-        if isFirst {
-          // A search for more than one cluster may have passed ranges that can hold one.
-          if minimum == 1 { firstFree = max(firstFree, run.first) }
-          isFirst = false
-        }
         guard run.count >= minimum else {
-          candidate = run.first + run.count
+          position = run.first + run.count
           continue
         }
         return .done(try take(run))
       }
     }
+  }
+
+  /// Takes at least one free cluster, likewise; a search that is begun again goes on, since what it
+  /// passed moved `firstFree`.
+  mutating func allocate(_ count: Int) throws(BlockError) -> RefcountStep<ClusterRun> {
+    var position = 0
+    return try allocate(count, minimum: 1, from: &position)
+  }
+
+  /// Notes that `clusters` are not free, if none before them is.
+  private mutating func passedOver(_ clusters: Range<Int>) {
+    if clusters.lowerBound <= max(firstFree, 1) { firstFree = max(firstFree, clusters.upperBound) }
   }
 
   /// The first run of free clusters from `start` on, at most `count` long.
@@ -115,11 +124,11 @@ extension Tables {
   /// that `minimum` clusters follow them; ranges without blocks that have no room for both are
   /// passed over.
   private mutating func freeRun(
-    from start: Int, _ count: Int, _ minimum: Int
+    from position: inout Int, _ count: Int, _ minimum: Int
   ) throws(BlockError) -> RefcountStep<ClusterRun> {
-    var first = start
+    var first = position
     var length = 0
-    var cluster = start
+    var cluster = position
     while length < count {
       let (tableIndex, index) = geometry.refcountPosition(of: ClusterIndex(cluster))
       if try blockOffset(tableIndex) == 0 {
@@ -133,16 +142,19 @@ extension Tables {
         continue
       }
       guard let block = refcounts.block(tableIndex) else {
-        return length > 0
-          ? .done(ClusterRun(first: first, count: length)) : .missing(tableIndex: tableIndex)
+        if length > 0 { break }
+        position = cluster
+        return .missing(tableIndex: tableIndex)
       }
       let end = geometry.entriesPerRefcountBlock
       if length == 0 {
         guard let zero = codec.firstZero(in: block.bytes.span.bytes, range: index..<end) else {
+          passedOver(cluster..<cluster + end - index)
           cluster += end - index
           continue
         }
         first = cluster + zero - index
+        passedOver(cluster..<first)
         let limit = min(end, zero + count)
         length = codec.zeroRunEnd(in: block.bytes.span.bytes, range: zero..<limit) - zero
         if zero + length < end { break }

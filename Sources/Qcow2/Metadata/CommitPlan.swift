@@ -90,6 +90,13 @@ extension Tables {
     }
   }
 
+  /// Lets references that could not be given up be tried once more.
+  mutating func retryHindered() {
+    retired += hindered
+    hindered = []
+    hindrance = nil
+  }
+
   /// Takes references back whose plan failed: they are retired with the next one.
   mutating func putBack(_ plan: CommitPlan) { removed = plan.removed + removed }
 }

@@ -20,11 +20,12 @@ extension Qcow2Driver {
 
   /// The write-back itself.
   ///
-  /// The caller holds `commitLock`. What hinders the freeing of clusters costs space at most: it is
-  /// told when the mappings have been written, not instead of writing them.
+  /// The caller holds `commitLock`. What hinders the freeing of clusters costs space at most: it
+  /// stops nothing here, and closing tells it.
   func commit() async throws(BlockError) {
     try checkNotPoisoned()
-    let hindrance = await releaseRetired()
+    tables.withLock { $0.retryHindered() }
+    await releaseRetired()
     if let plan = tables.withLock({ $0.takePlan(epochs) }) {
       do throws(BlockError) {
         try await perform(plan)
@@ -35,8 +36,7 @@ extension Qcow2Driver {
       }
       tables.withLock { $0.didCommit(plan) }
     }
-    if let hindrance { throw hindrance }
-    if let hindrance = await releaseRetired() { throw hindrance }
+    await releaseRetired()
   }
 
   /// Writes back when so much is dirty that the cache could not hold more.
@@ -125,14 +125,14 @@ extension Qcow2Driver {
 
   /// Gives up clusters whose references are durably gone, once no request can be using them.
   ///
-  /// Answers the I/O error that kept it from some, which stay for the next time.
-  private func releaseRetired() async -> BlockError? {
+  /// Those that an I/O error keeps it from stay for the next time.
+  private func releaseRetired() async {
     while true {
       let next = tables.withLock { tables -> RemovedReference? in
         guard epochs.isPreviousOver else { return nil }
         return tables.retired.popLast()
       }
-      guard let next else { return nil }
+      guard let next else { return }
       if next.mayPunch { await punch(next) }
       do throws(BlockError) {
         try await withRefcounts { tables throws(BlockError) in
@@ -145,9 +145,10 @@ extension Qcow2Driver {
           let parts = next.count > 1 ? next.clusters : []
           tables.withLock { $0.retired += parts }
         } else {
-          // Not at the end, where it would hold the others up the next time.
-          tables.withLock { $0.retired.insert(next, at: 0) }
-          return error
+          tables.withLock { tables in
+            tables.hindered.append(next)
+            tables.hindrance = error
+          }
         }
       }
     }

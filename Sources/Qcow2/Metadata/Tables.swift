@@ -47,6 +47,10 @@ struct Tables {
   var removed: [RemovedReference] = []
   /// Of those, the ones whose removal is durable, but which a request may still be using.
   var retired: [RemovedReference] = []
+  /// Of those, the ones whose refcounts could not be read; they are tried again with each commit.
+  var hindered: [RemovedReference] = []
+  /// What the last of them met.
+  var hindrance: BlockError?
   var metadataClusters: Set<Int> = []
   /// Whether the header says nothing that a change would make untrue.
   var isHeaderReady = false
