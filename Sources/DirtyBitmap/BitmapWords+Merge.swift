@@ -9,12 +9,14 @@ extension BitmapWords {
   /// Merges a word that counts on both sides, and what is below.
   private func mergeSummary(_ level: Int, _ word: Int, _ other: BitmapWords) {
     let source = other.levels[level][word]
+    if level == 1, word &<< 12 &+ 4096 <= granuleCount {
+      // From two words on, all 64 in a row are faster: the processor sees them coming.
+      if source.mixed & (source.mixed &- 1) != 0 { return mergeBlock(word, source, other) }
+      if source.ones.nonzeroBitCount < 8 { return mergeFew(word, source, other) }
+    }
     let gained = source.ones & ~levels[level][word].ones
     if gained != 0 { replace(level, word, gained, true) }
     var target = levels[level][word]
-    if level == 1, source.mixed.nonzeroBitCount >= 16, word &<< 12 &+ 4096 <= granuleCount {
-      return mergeBlock(word, source, other)
-    }
     var rest = source.mixed & ~target.ones
     while rest != 0 {
       let bit = rest & (0 &- rest)
@@ -31,12 +33,43 @@ extension BitmapWords {
     levels[level][word] = target
   }
 
+  /// Merges below a word of level 1 that has all its granules, where few words of the source are
+  /// set.
+  ///
+  /// No branch but the loop's own: the words lie in no cache, and so their misses overlap.
+  private func mergeFew(_ word: Int, _ source: Summary, _ other: BitmapWords) {
+    let target = leaf + word &<< 6
+    let added = other.leaf + word &<< 6
+    var (mixed, ones) = (level1[word].mixed, level1[word].ones)
+    var rest = (source.mixed | source.ones) & ~ones
+    var gained = 0
+    while rest != 0 {
+      let child = rest.trailingZeroBitCount
+      let bit = rest & (0 &- rest)
+      rest &= rest &- 1
+      // All ones where the summary says that the leaf counts.
+      let counts = 0 &- (mixed &>> UInt64(child) & 1)
+      let isOnes = 0 &- (source.ones &>> UInt64(child) & 1)
+      let old = target[child] & counts
+      let new = old | added[child] | isOnes
+      target[child] = new
+      gained &+= (new ^ old).nonzeroBitCount
+      let full = new == ~0 ? bit : 0
+      ones |= full
+      mixed = (mixed | bit) & ~full
+    }
+    count += gained
+    level1[word] = Summary(mixed: mixed, ones: ones)
+  }
+
   /// Merges below a word of level 1 that has all its granules, in bulk.
   private func mergeBlock(_ word: Int, _ source: Summary, _ other: BitmapWords) {
     let target = leaf + word &<< 6
-    WordBlock.expand(target, mixed: level1[word].mixed, ones: level1[word].ones)
+    if hasStaleWords {
+      WordBlock.expand(target, mixed: level1[word].mixed, ones: level1[word].ones)
+    }
     let result: (ones: UInt64, gained: Int)
-    if source.mixed == ~0 {
+    if source.mixed == ~0 || !other.hasStaleWords {
       result = WordBlock.merge(target, other.leaf + word &<< 6)
     } else {
       result = withUnsafeTemporaryAllocation(of: UInt64.self, capacity: 64) { copy in
