@@ -219,11 +219,15 @@ extension BitmapWords {
     while rest != 0 {
       let child = word &<< 6 &+ rest.trailingZeroBitCount
       rest &= rest &- 1
-      var leaves = level1[child].mixed
-      if leaves == ~0 { continue }  // in a row: the processor sees those coming
-      while leaves != 0 {
-        sum ^= leaf[child &<< 6 &+ leaves.trailingZeroBitCount]
-        leaves &= leaves &- 1
+      let leaves = level1[child].mixed
+      if leaves == ~0 || leaves == 0 { continue }  // in a row: the processor sees those coming
+      let words = leaf + child &<< 6
+      if leaves & (leaves &- 1) == 0 || child &<< 12 &+ 4096 > granuleCount {
+        sum ^= words[leaves.trailingZeroBitCount]
+      } else {
+        // A word of each line, wanted or not: cheaper than branches on which are.
+        sum ^= words[0] ^ words[8] ^ words[16] ^ words[24]
+        sum ^= words[32] ^ words[40] ^ words[48] ^ words[56]
       }
     }
     return sum
