@@ -52,21 +52,26 @@ import Testing
     }
   }
 
+  /// Makes backup 1 fail when it is copied and has no name yet.
+  private func failToRename(_ tool: ToolFixture, _ disk: String, _ folder: String) throws {
+    // The copy takes seconds; meanwhile its name is taken by what no file can replace.
+    let obstacle = folder + "/000001.qcow2"
+    let failed = tool.run(
+      until: folder + "/.000001.qcow2.partial",
+      ["backup", "create", disk, "--to", folder, "--limit", "1M"],
+      meanwhile: {
+        try? FileManager.default.createDirectory(
+          atPath: obstacle + "/x", withIntermediateDirectories: true)
+      })
+    #expect(failed.status != 0 && failed.errors.contains("Could not rename"), "\(failed.errors)")
+    try FileManager.default.removeItem(atPath: obstacle)
+  }
+
   @Test func anErrorAfterTheCopyTakesNothingFromTheBitmap() throws {
     try withDisk { tool, disk, folder in
       #expect(tool.lamina("backup", "create", disk, "--to", folder).status == 0)
       #expect(tool.lamina("io", "-c", "write -P 7 8M 3M", disk).status == 0)
-      // The copy takes seconds; meanwhile its name is taken by what no file can replace.
-      let obstacle = folder + "/000001.qcow2"
-      let failed = tool.run(
-        until: folder + "/.000001.qcow2.partial",
-        ["backup", "create", disk, "--to", folder, "--limit", "1M"],
-        meanwhile: {
-          try? FileManager.default.createDirectory(
-            atPath: obstacle + "/x", withIntermediateDirectories: true)
-        })
-      #expect(failed.status != 0 && failed.errors.contains("Could not rename"), "\(failed.errors)")
-      try FileManager.default.removeItem(atPath: obstacle)
+      try failToRename(tool, disk, folder)
       let made = tool.lamina("backup", "create", disk, "--to", folder)
       #expect(made.output.contains("incremental, 3 MiB"), "\(made.output)\(made.errors)")
       let copy = tool.path("copy.qcow2")
@@ -79,16 +84,7 @@ import Testing
     try withDisk { tool, disk, folder in
       #expect(tool.lamina("backup", "create", disk, "--to", folder).status == 0)
       #expect(tool.lamina("io", "-c", "write -P 7 8M 3M", disk).status == 0)
-      let obstacle = folder + "/000001.qcow2"
-      let failed = tool.run(
-        until: folder + "/.000001.qcow2.partial",
-        ["backup", "create", disk, "--to", folder, "--limit", "1M"],
-        meanwhile: {
-          try? FileManager.default.createDirectory(
-            atPath: obstacle + "/x", withIntermediateDirectories: true)
-        })
-      #expect(failed.status != 0)
-      try FileManager.default.removeItem(atPath: obstacle)
+      try failToRename(tool, disk, folder)
       // Another disk of that size makes the backup of that number.
       let other = tool.path("other.qcow2")
       #expect(tool.lamina("create", "-q", "-f", "qcow2", other, "64M").status == 0)

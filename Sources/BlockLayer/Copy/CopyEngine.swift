@@ -24,8 +24,7 @@ public final class CopyEngine: Sendable {
   private let state: Mutex<CopyState>
   /// Shut while the graph changes: the background begins no task then.
   ///
-  /// What copies for a guest
-  /// enters by the guest's door.
+  /// What copies for a guest enters by the guest's door.
   let door = RequestDoor()
 
   /// Makes an engine between the nodes of two edges, with nothing to copy yet.

@@ -78,7 +78,8 @@ struct BackupFolder: Sendable {
     do throws(BlockError) {
       lock = try FileDriver.open(
         folder.path.appending(Self.chainFile), OpenOptions(format: "file"))
-    } catch  where error.code == .inUse {
+    } catch {
+      guard error.code == .inUse else { throw error }
       throw BlockError(
         .inUse,
         "another run is making a backup in '\(folder.path)'; wait until it has ended", cause: error)
