@@ -94,8 +94,16 @@ extension BitmapWords {
   /// Gives the children `mask` of a word one value, whether the word counts now or not.
   func assign(_ level: Int, _ word: Int, _ mask: UInt64, _ value: Bool) {
     guard expose(level, word, unless: value) else { return }
+    if level > 0, mask & changes(level, word, value) == 0 { return }
     replace(level, word, mask, value)
     settle(level, word)
+  }
+
+  /// The children of a word above the leaf that counts in which a granule has another value.
+  @inline(__always)
+  private func changes(_ level: Int, _ word: Int, _ value: Bool) -> UInt64 {
+    let summary = levels[level][word]
+    return value ? ~summary.ones : summary.mixed | summary.ones
   }
 
   /// Gives the children `mask` of a word that counts one value, and keeps the count.
@@ -111,7 +119,7 @@ extension BitmapWords {
       return
     }
     let old = levels[level][word]
-    let changed = mask & (value ? ~old.ones : old.mixed | old.ones)
+    let changed = mask & changes(level, word, value)
     if level > 1, changed != 0 { hasStaleWords = true }
     var before = granules(level, word, old.ones & mask)
     var mixed = old.mixed & mask

@@ -10,14 +10,19 @@ extension BitmapWords {
   private func mergeSummary(_ level: Int, _ word: Int, _ other: BitmapWords) {
     let source = other.levels[level][word]
     if level == 1, word &<< 12 &+ 4096 <= granuleCount {
-      // From two words on, all 64 in a row are faster: the processor sees them coming.
-      if source.mixed & (source.mixed &- 1) != 0 { return mergeBlock(word, source, other) }
-      if source.ones.nonzeroBitCount < 8 { return mergeFew(word, source, other) }
+      let isSparse = (source.mixed | source.ones).nonzeroBitCount <= 16
+      return isSparse ? mergeFew(word, source, other) : mergeBlock(word, source, other)
     }
     let gained = source.ones & ~levels[level][word].ones
     if gained != 0 { replace(level, word, gained, true) }
     var target = levels[level][word]
     var rest = source.mixed & ~target.ones
+    if level == 2 {
+      // What is sparse in the source is read here and there, on both sides.
+      let sparse = other.notFull(word &<< 6, rest)
+      other.lookAhead(word &<< 6, sparse)
+      lookAhead(word &<< 6, sparse & target.mixed)
+    }
     while rest != 0 {
       let bit = rest & (0 &- rest)
       let child = word &<< 6 + rest.trailingZeroBitCount
@@ -36,7 +41,7 @@ extension BitmapWords {
   /// Merges below a word of level 1 that has all its granules, where few words of the source are
   /// set.
   ///
-  /// No branch but the loop's own: the words lie in no cache, and so their misses overlap.
+  /// No branch but the loop's own: nobody could predict it.
   private func mergeFew(_ word: Int, _ source: Summary, _ other: BitmapWords) {
     let target = leaf + word &<< 6
     let added = other.leaf + word &<< 6

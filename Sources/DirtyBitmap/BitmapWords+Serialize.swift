@@ -151,15 +151,47 @@ extension BitmapWords {
 
   /// Replaces the 64 leaf words below a word of level 1.
   private func loadBlock(_ word: Int, _ source: UnsafeRawPointer) {
-    let first = source.loadUnaligned(as: UInt64.self)
-    if first &+ 1 <= 1, WordBlock.isUniform(source, first) {
-      return assignBlock(word, first != 0)
+    let lines = WordBlock.nonzeroLines(source)
+    if lines == 0 { return assignBlock(word, false) }
+    if lines == 0xff, source.loadUnaligned(as: UInt64.self) == ~0, WordBlock.isUniform(source, ~0) {
+      return assignBlock(word, true)
     }
     if !expose(1, word, unless: false) { _ = expose(1, word, unless: true) }
-    let before = countBelow(1, word)
-    let result = WordBlock.load(leaf + word &<< 6, source)
-    count += result.count - before
-    level1[word] = Summary(mixed: result.mixed, ones: result.ones)
+    // The lines are written below: now they are asked for one after the other.
+    if level1[word].mixed != ~0 { lookAhead(word, 1) }
+    let old = level1[word]
+    let target = leaf + word &<< 6
+    if lines.nonzeroBitCount <= 5 {
+      level1[word] = loadFew(target, source, lines, old)
+    } else {
+      let before = countBelow(1, word)
+      let result = WordBlock.load(target, source)
+      count += result.count - before
+      level1[word] = Summary(mixed: result.mixed, ones: result.ones)
+    }
     settle(1, word)
+  }
+
+  /// Replaces the 64 words of a block by those at `source`, of which those that are set lie in
+  /// `lines`, by looking at the words that are set or were, and returns the new summary.
+  @inline(__always)
+  private func loadFew(
+    _ target: WordBlock.Words, _ source: UnsafeRawPointer, _ lines: UInt64, _ old: Summary
+  ) -> Summary {
+    let present = WordBlock.nonzero(source, lines)
+    var (ones, gained): (UInt64, Int) = (0, 0)
+    var rest = present | old.mixed | old.ones
+    while rest != 0 {
+      let index = rest.trailingZeroBitCount
+      let new = WordBlock.word(source, index)
+      let isOnes = 0 &- (old.ones &>> UInt64(index) & 1)
+      let before = target[index] & (0 &- (old.mixed &>> UInt64(index) & 1)) | isOnes
+      gained &+= new.nonzeroBitCount &- before.nonzeroBitCount
+      ones |= new == ~0 ? rest & (0 &- rest) : 0
+      rest &= rest &- 1
+    }
+    count += gained
+    WordBlock.copy(target, from: source)
+    return Summary(mixed: present & ~ones, ones: ones)
   }
 }

@@ -208,30 +208,42 @@ extension BitmapWords {
     return ones == existing(level, word) ? true : nil
   }
 
-  /// Loads the leaf words below a word of level 2 before they are wanted, and waits for none: where
-  /// bits are few, each would be a miss in the cache behind a branch that nobody can predict.
+  /// Loads the leaf words below the words of level 1 from `first` on whose bits are in `mixed`,
+  /// before they are wanted, a word of each line.
   ///
-  /// The result means nothing, but must be stored, or there will be no loads.
+  /// Where bits are few, each would be a miss in the cache behind a branch that nobody can predict.
+  /// Read in a row the processor sees them coming: all of them cost less than the half that is
+  /// wanted.
   @inline(never)
-  func lookAhead(_ word: Int) -> UInt64 {
-    var sum: UInt64 = 0
-    var rest = levels[2][word].mixed
+  func lookAhead(_ first: Int, _ mixed: UInt64) {
+    var (sum, rest): (UInt64, UInt64) = (0, mixed)
+    let base = leaf + first &<< 6
     while rest != 0 {
-      let child = word &<< 6 &+ rest.trailingZeroBitCount
+      let place = base + rest.trailingZeroBitCount &<< 6
+      sum ^= place[0] ^ place[8] ^ place[16] ^ place[24]
+      sum ^= place[32] ^ place[40] ^ place[48] ^ place[56]
       rest &= rest &- 1
-      let leaves = level1[child].mixed
-      if leaves == ~0 || leaves == 0 { continue }  // in a row: the processor sees those coming
-      let words = leaf + child &<< 6
-      if leaves & (leaves &- 1) == 0 || child &<< 12 &+ 4096 > granuleCount {
-        sum ^= words[leaves.trailingZeroBitCount]
-      } else {
-        // A word of each line, wanted or not: cheaper than branches on which are.
-        sum ^= words[0] ^ words[8] ^ words[16] ^ words[24]
-        sum ^= words[32] ^ words[40] ^ words[48] ^ words[56]
-      }
     }
-    return sum
+    BitmapWords.keep(sum)
   }
+
+  /// Those words of level 1 among `mixed`, from `first` on, that have a clear leaf word: of the
+  /// others the leaf is read in a row, or hardly at all.
+  func notFull(_ first: Int, _ mixed: UInt64) -> UInt64 {
+    var (found, rest): (UInt64, UInt64) = (0, mixed)
+    while rest != 0 {
+      let child = rest.trailingZeroBitCount
+      let summary = level1[first &+ child]
+      found |= (summary.mixed | summary.ones == ~0 ? 0 : 1) &<< UInt64(child)
+      rest &= rest &- 1
+    }
+    return found
+  }
+
+  /// Takes a value, so that the compiler cannot leave out the loads that led to it.
+  @inline(never)
+  @_optimize(none)
+  private static func keep(_ value: UInt64) {}
 
   /// The set granules below a word that counts.
   ///

@@ -63,6 +63,17 @@ struct BoundaryOutput {
     edge = end
   }
 
+  /// Adds the bits of a word, not zero, in which most often there is one alone.
+  @inline(__always)
+  mutating func appendFew(_ word: UInt64, base: Int) {
+    if word & (word &- 1) | word &>> 63 | isOpen != 0 { return append(word, base: base) }
+    let granule = base &+ word.trailingZeroBitCount
+    next[0] = granule &<< shift
+    next[1] = (granule &+ 1) &<< shift
+    next += 2
+    edge = base &+ 64
+  }
+
   /// Adds the bits of a word whose first granule is `base`.
   @inline(__always)
   mutating func append(_ word: UInt64, base: Int) {

@@ -11,21 +11,27 @@ struct RunBatch: ~Copyable {
   @usableFromInline let boundaries: UnsafeMutablePointer<Int>
   @usableFromInline var count = 0
   private var scan: RunScan
+  private let gathered: UnsafeMutablePointer<UInt64>
   private let bitmap: HierarchicalBitmap
   private let window: ByteRange
 
   @usableFromInline
   init(_ bitmap: HierarchicalBitmap, in window: ByteRange) {
     boundaries = .allocate(capacity: RunBatch.capacity)
+    gathered = .allocate(capacity: GatheredWords.capacity)
     let granules = bitmap.granulesTouching(window)
     scan = RunScan(
-      granules.lower, granules.upper, shift: bitmap.shift, boundaries, capacity: RunBatch.capacity)
+      granules.lower, granules.upper, shift: bitmap.shift, boundaries, capacity: RunBatch.capacity,
+      GatheredWords(gathered))
     self.bitmap = bitmap
     self.window = window.intersection(bitmap.bounds)
   }
 
   @usableFromInline
-  deinit { boundaries.deallocate() }
+  deinit {
+    boundaries.deallocate()
+    gathered.deallocate()
+  }
 
   @inlinable
   subscript(index: Int) -> ByteRange { ByteRange(boundaries[2 * index], boundaries[2 * index + 1]) }

@@ -9,15 +9,16 @@ struct RunScan {
   /// The granule after the last one.
   private let limit: Int
   private var output: BoundaryOutput
-  /// What `lookAhead` found, kept so that it is not optimised away.
-  private var loaded: UInt64 = 0
-  /// The granule up to which it looked.
-  private var lookedAhead = 0
+  private var gathered: GatheredWords
 
   /// Makes an enumeration of granules, whose runs go to `batch`.
-  init(_ lower: Int, _ upper: Int, shift: Int, _ batch: BoundaryOutput.Batch, capacity: Int) {
+  init(
+    _ lower: Int, _ upper: Int, shift: Int, _ batch: BoundaryOutput.Batch, capacity: Int,
+    _ gathered: GatheredWords
+  ) {
     position = lower
     limit = upper
+    self.gathered = gathered
     output = BoundaryOutput(batch, capacity: capacity, shift: shift)
   }
 
@@ -25,8 +26,12 @@ struct RunScan {
   mutating func fill(_ words: BitmapWords) -> Int {
     var scan = self  // a local value lives in registers: the runs that are stored cannot alias it
     scan.output.begin()
-    while scan.position < scan.limit, scan.output.hasRoom { scan.advance(words) }
-    let count = scan.output.finish(isLast: scan.position >= limit)
+    while scan.output.hasRoom {
+      if !scan.gathered.isEmpty { scan.output = scan.gathered.move(to: scan.output) }
+      if scan.position >= scan.limit || !scan.output.hasRoom { break }
+      scan.advance(words)
+    }
+    let count = scan.output.finish(isLast: scan.position >= limit && scan.gathered.isEmpty)
     self = scan
     return count
   }
@@ -60,22 +65,33 @@ struct RunScan {
     position = end
   }
 
-  /// Whole words of level 1, as long as they count and lie below one word of level 2.
+  /// Whole words of level 1, as long as they lie below one word of level 2.
+  ///
+  /// Where few leaf words are set they are gathered; else one word of level 1 is passed, and those
+  /// after it that are full.
   @inline(__always)
   private mutating func passWords(_ words: BitmapWords) {
-    var mixed: UInt64 = 1
-    if words.root > 1 {
-      let word = position &>> 12
-      if position >= lookedAhead {
-        loaded = words.lookAhead(word &>> 6)
-        lookedAhead = (word | 63 &+ 1) &<< 12
+    let word = position &>> 12
+    if !isFull(words) {
+      let end = gathered.gather(words, from: word, before: limit)
+      if end > word {
+        position = end &<< 12
+        return
       }
-      mixed = words.levels[2][word &>> 6].mixed &>> UInt64(word & 63)
     }
+    var mixed: UInt64 = 1
+    if words.root > 1 { mixed = words.levels[2][word &>> 6].mixed &>> UInt64(word & 63) }
     repeat {
       if !passWord(words, isWhole: true) { return }
       mixed &>>= 1
-    } while mixed & 1 != 0 && position &+ 4096 <= limit
+    } while mixed & 1 != 0 && position &+ 4096 <= limit && isFull(words)
+  }
+
+  /// Whether each leaf word below the word of level 1 at `position` is set.
+  @inline(__always)
+  private func isFull(_ words: BitmapWords) -> Bool {
+    let summary = words.level1[position &>> 12]
+    return summary.mixed | summary.ones == ~0
   }
 
   /// The rest of a word of level 1, or all of it when `isWhole`: up to 64 leaf words and uniform

@@ -54,13 +54,54 @@ enum WordBlock {
   ) -> (mixed: UInt64, ones: UInt64, count: Int) {
     var count = 0
     for index in 0..<64 {
-      let word = UInt64(
-        littleEndian: source.loadUnaligned(fromByteOffset: index &* 8, as: UInt64.self))
+      let word = word(source, index)
       target[index] = word
       count &+= word.nonzeroBitCount
     }
     let ones = ones(target)
     return (nonzero(target) & ~ones, ones, count)
+  }
+
+  /// Copies 64 little-endian words from unaligned memory.
+  @inline(__always)
+  static func copy(_ target: Words, from source: UnsafeRawPointer) {
+    for index in 0..<64 { target[index] = word(source, index) }
+  }
+
+  /// Which of 64 words in unaligned memory are not zero, of those in `lines`.
+  @inline(__always)
+  static func nonzero(_ source: UnsafeRawPointer, _ lines: UInt64) -> UInt64 {
+    var mask: UInt64 = 0
+    var rest = lines
+    while rest != 0 {
+      let first = rest.trailingZeroBitCount &<< 3
+      var bits: UInt64 = 0
+      for index in 0..<8 {
+        bits |= (word(source, first &+ index) != 0 ? 1 : 0) &<< UInt64(index)
+      }
+      mask |= bits &<< UInt64(first)
+      rest &= rest &- 1
+    }
+    return mask
+  }
+
+  /// Which lines of eight words in unaligned memory are not zero, a bit each.
+  ///
+  /// All of them where that can be guessed from three words: it is no mistake to look at too many.
+  static func nonzeroLines(_ source: UnsafeRawPointer) -> UInt64 {
+    if word(source, 0) != 0, word(source, 21) != 0, word(source, 42) != 0 { return 0xff }
+    var lines: UInt64 = 0
+    for line in 0..<8 {
+      var all: UInt64 = 0
+      for index in 0..<8 { all |= word(source, line &* 8 &+ index) }
+      lines |= (all != 0 ? 1 : 0) &<< UInt64(line)
+    }
+    return lines
+  }
+
+  @inline(__always)
+  static func word(_ source: UnsafeRawPointer, _ index: Int) -> UInt64 {
+    UInt64(littleEndian: source.loadUnaligned(fromByteOffset: index &* 8, as: UInt64.self))
   }
 
   /// Which words are all ones.
