@@ -43,6 +43,7 @@ let package = Package(
     .library(name: "Qcow2", targets: ["Qcow2"]),
     .library(name: "BackupJob", targets: ["BackupJob"]),
     .library(name: "ImageOps", targets: ["ImageOps"]),
+    .library(name: "BackupChain", targets: ["BackupChain"]),
     .library(name: "Lamina", targets: ["Lamina"]),
     .library(name: "BlockTestKit", targets: ["BlockTestKit"]),
     .executable(name: "lamina", targets: ["LaminaTool"]),
@@ -50,6 +51,7 @@ let package = Package(
   dependencies: [
     .package(url: "https://github.com/apple/swift-system.git", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.0"),
   ],
   targets: [
     .systemLibrary(name: "CLinux"),
@@ -62,15 +64,22 @@ let package = Package(
     library("BlockTestKit", ["Primitives", "Execution", "BlockLayer", systemPackage]),
     library("BackupJob", ["Primitives", "Execution", "DirtyBitmap", "BlockLayer"]),
     library(
-      "Lamina",
+      "BackupChain",
       [
         "Qcow2", "BackupJob", "ImageOps", "BlockLayer", "DirtyBitmap", "Execution", "Primitives",
-        systemPackage,
+        systemPackage, .product(name: "Crypto", package: "swift-crypto"),
+      ]),
+    library(
+      "Lamina",
+      [
+        "Qcow2", "BackupJob", "ImageOps", "BackupChain", "BlockLayer", "DirtyBitmap", "Execution",
+        "Primitives", systemPackage,
       ]),
     .executableTarget(
       name: "LaminaTool",
       dependencies: [
-        "Lamina", "BackupJob", "Execution", "BlockLayer", "Qcow2", "ImageOps", "DirtyBitmap",
+        "Lamina", "BackupChain", "BackupJob", "Execution", "BlockLayer", "Qcow2", "ImageOps",
+        "DirtyBitmap",
         "Primitives",
         systemPackage, .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
@@ -104,6 +113,12 @@ let package = Package(
       [
         "BackupJob", "BlockTestKit", "BlockLayer", "Qcow2", "ImageOps", "Execution", "DirtyBitmap",
         "Primitives", systemPackage,
+      ]),
+    tests(
+      "BackupChainTests",
+      [
+        "BackupChain", "Lamina", "BlockTestKit", "BlockLayer", "Qcow2", "ImageOps", "DirtyBitmap",
+        "Execution", "Primitives", systemPackage,
       ]),
     tests(
       "SimulationTests",

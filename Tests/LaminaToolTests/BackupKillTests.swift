@@ -15,7 +15,7 @@ import Testing
 
   /// When it is killed: once the file with this name is there, and so many milliseconds later.
   static let moments: [(landmark: String, milliseconds: UInt32)] = [
-    ("chain", 0), (".000001.qcow2.partial", 0), (".000001.qcow2.partial", 30),
+    (".lock", 0), (".000001.qcow2.partial", 0), (".000001.qcow2.partial", 30),
     (".000001.qcow2.partial", 300), (".000001.qcow2.partial", 900), ("000001.qcow2", 0),
     ("000001.qcow2", 3),
   ]

@@ -14,7 +14,8 @@ enum ImportTable {
     "Qcow2/Format": ["Primitives"],
     "BackupJob": ["BlockLayer"],
     "ImageOps": ["BlockLayer"],
-    "Lamina": ["Qcow2", "BackupJob", "ImageOps"],
+    "BackupChain": ["Qcow2", "BackupJob", "ImageOps", "Crypto", "FoundationEssentials"],
+    "Lamina": ["Qcow2", "BackupJob", "ImageOps", "BackupChain"],
     "BlockTestKit": ["BlockLayer"],
     "LaminaTool": ["Lamina", "BlockTestKit", "ArgumentParser", "FoundationEssentials"],
   ]
