@@ -49,6 +49,7 @@ extension BackupChain {
       guard let rebuilt = try await rebuild(numbers, note) else { return nil }
       state = rebuilt
     }
+    try await settleReplacements(numbers, in: &state)
     try await addUnlisted(numbers, to: &state)
     state.missing = Set(state.manifest.backups.map(\.number)).subtracting(numbers)
     return state
@@ -148,6 +149,21 @@ extension BackupChain {
           + "a chain; use another folder")
     }
     return nil
+  }
+
+  /// Finds out whether what a prune that was killed was about to put in a file's place is there.
+  private func settleReplacements(
+    _ numbers: [Int], in state: inout ChainState
+  ) async throws(BlockError) {
+    for (index, backup) in state.manifest.backups.enumerated() where backup.replacement != nil {
+      guard numbers.contains(backup.number) else { continue }
+      let isThere = try await identity(backup.number)?.backup.kind == .full
+      if isThere {
+        state.manifest.backups[index] = backup.replaced
+      } else {
+        state.manifest.backups[index].replacement = nil
+      }
+    }
   }
 
   /// Adds the backups that have files, but are not in the manifest.

@@ -53,6 +53,28 @@ public struct Manifest: Codable, Equatable, Sendable {
     public var reason: String?
     /// The digest of what the file has itself: see `LayerDigest`; nil when none was taken.
     public var digest: String?
+    /// What a prune is about to put in the file's place; nil at other times.
+    var replacement: Replacement?
+
+    /// A full backup that shows what an incremental one shows.
+    struct Replacement: Codable, Equatable, Sendable {
+      var copied: Int?
+      var stored: Int?
+      var digest: String?
+    }
+
+    /// What the entry says once the replacement has its name.
+    var replaced: Backup {
+      var backup = self
+      guard let replacement else { return backup }
+      backup.replacement = nil
+      backup.kind = .full
+      backup.reason = "those below it were pruned"
+      backup.copied = replacement.copied
+      backup.stored = replacement.stored
+      backup.digest = replacement.digest
+      return backup
+    }
 
     /// The file's name.
     public var file: String { BackupChain.fileName(number) }

@@ -37,7 +37,7 @@ extension BackupChain {
       var report = PruneReport(removed: backups[..<first].map(\.number))
       if backups[first].kind == .incremental {
         _ = try find(backups[first].number, in: state)
-        try await makeFull(&state.manifest.backups[first], state.manifest.chain, onProgress)
+        try await makeFull(first, in: &state.manifest, onProgress)
         report.made = backups[first].number
       }
       state.manifest.backups.removeFirst(first)
@@ -49,12 +49,17 @@ extension BackupChain {
   }
 
   /// Puts a full backup in the place of an incremental one.
+  ///
+  /// The manifest says so before: whichever of the two files has the name after a kill, it knows
+  /// its digest.
   private func makeFull(
-    _ backup: inout Manifest.Backup, _ chain: String,
+    _ index: Int, in manifest: inout Manifest,
     _ onProgress: @escaping @Sendable (JobProgress) -> Bool
   ) async throws(BlockError) {
+    let backup = manifest.backups[index]
     let partial = Self.partialName(backup.number)
-    let identity = TrackingName(chain: chain, number: backup.number, run: backup.run)
+    let identity = TrackingName(chain: manifest.chain, number: backup.number, run: backup.run)
+    var new = backup
     do throws(BlockError) {
       try await withBackup(backup.number) { source throws(BlockError) in
         try await makeFile(
@@ -64,17 +69,19 @@ extension BackupChain {
         ) { target throws(BlockError) in
           let spec = BackupSpec(
             source: .node(source), target: .node(target), sync: .full, jobID: "prune")
-          backup.copied = try await CopyRun(graph: graph, onProgress: onProgress).run(spec)
+          new.copied = try await CopyRun(graph: graph, onProgress: onProgress).run(spec)
           try target.addIdentity(identity)
         }
       }
-      try await takeDigest(of: partial, into: &backup)
+      try await takeDigest(of: partial, into: &new)
+      manifest.backups[index].replacement = Manifest.Backup.Replacement(
+        copied: new.copied, stored: new.stored, digest: new.digest)
+      try await write(manifest)
       try folder.rename(partial, to: backup.file)
     } catch {
       discard(partial)
       throw error.prefixed("Backup \(backup.number) was not changed, and nothing was removed")
     }
-    backup.kind = .full
-    backup.reason = "those below it were pruned"
+    manifest.backups[index] = manifest.backups[index].replaced
   }
 }
