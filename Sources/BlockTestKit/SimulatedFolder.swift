@@ -209,7 +209,8 @@ public final class SimulatedFolder: FileFolder {
         path: path, durable: state.durable,
         changes: state.pending.map { ($0.old, $0.new, $0.file) },
         bytes: Dictionary(
-          files.map { (ObjectIdentifier($0), $0.crashPoint()) }, uniquingKeysWith: { one, _ in one }))
+          files.map { (ObjectIdentifier($0), $0.crashPoint()) }, uniquingKeysWith: { one, _ in one }
+        ))
     }
   }
 }
