@@ -3,8 +3,8 @@ import QEMUTools
 import Testing
 
 #if os(Linux)
-/// `lamina backup create`, killed in the middle of a system call of which a seed says which one: the
-/// next run loses no change, and is incremental.
+/// `lamina backup create`, killed in the middle of a system call that a seed chooses: the next run
+/// loses no change, and is incremental.
 @Suite(
   .serialized,
   .enabled(if: QEMUTools.path(of: "strace") != nil, "strace is not installed"))
