@@ -62,7 +62,8 @@ let package = Package(
     library("Qcow2", ["BlockLayer", "Primitives", "Execution", "DirtyBitmap", systemPackage]),
     library("ImageOps", ["BlockLayer", "Primitives"]),
     library("BlockTestKit", ["Primitives", "Execution", "BlockLayer", systemPackage]),
-    library("BackupJob", ["Primitives", "Execution", "DirtyBitmap", "BlockLayer"]),
+    library(
+      "BackupJob", ["Primitives", "Execution", "DirtyBitmap", "BlockLayer", systemPackage]),
     library(
       "BackupChain",
       [
@@ -111,8 +112,8 @@ let package = Package(
     tests(
       "BackupJobTests",
       [
-        "BackupJob", "BlockTestKit", "BlockLayer", "Qcow2", "ImageOps", "Execution", "DirtyBitmap",
-        "Primitives", systemPackage,
+        "BackupJob", "Lamina", "BlockTestKit", "BlockLayer", "Qcow2", "ImageOps", "Execution",
+        "DirtyBitmap", "Primitives", systemPackage,
       ]),
     tests(
       "BackupChainTests",

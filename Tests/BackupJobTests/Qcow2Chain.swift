@@ -89,7 +89,7 @@ struct Qcow2Chain: Sendable {
       try await open(chain: left, in: graph), try await open(chain: right, in: graph))
   }
 
-  private static let registry: DriverRegistry = {
+  static let registry: DriverRegistry = {
     var registry = DriverRegistry()
     registry.addFormat("qcow2", recognises: Qcow2Driver.recognises) {
       (file, context) async throws(BlockError) in try await Qcow2Driver.open(file, context)
