@@ -162,9 +162,19 @@ import Testing
           try? await disks.base.guest.fill(byte, at: 0, count: 512)
         }
       }
+      // A third disk, whose guest's long requests each change of its graph waits for.
+      let (_, busy) = try disks.base.addTarget("n2")
+      _ = try disks.base.addTarget("v")
+      let third = try BlockBackend(busy, in: disks.base.graph, name: "drive2")
+      let other = world.spawn {
+        for number in 1..<6 { try? await third.fill(UInt8(number), at: 0, count: 1 << 20) }
+      }
       for _ in 0..<Int(world.seed * 5) { await world.yield() }
-      let jobs = try await disks.jobs.transaction(disks.specs(.full), completion: mode)
+      var actions = disks.specs(.full)
+      actions.insert(.backup(BackupSpec(source: "drive2", target: "v", sync: .full)), at: 1)
+      let jobs = try await disks.jobs.transaction(actions, completion: mode)
       await guest.wait()
+      await other.wait()
       for job in jobs { #expect(await job.wait() == .success, disks.base.seed) }
       let sector = ByteRange(0, 512)
       let later = disks.base.target.disk.visibleImage.bytes(sector)
