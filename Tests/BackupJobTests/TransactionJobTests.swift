@@ -167,7 +167,7 @@ import Testing
       _ = try disks.base.addTarget("v")
       let third = try BlockBackend(busy, in: disks.base.graph, name: "drive2")
       let other = world.spawn {
-        for number in 1..<6 { try? await third.fill(UInt8(number), at: 0, count: 1 << 20) }
+        for _ in 1..<20 { _ = try? await third.read(at: 0, count: 1 << 20) }
       }
       for _ in 0..<Int(world.seed * 5) { await world.yield() }
       var actions = disks.specs(.full)
