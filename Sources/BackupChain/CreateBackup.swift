@@ -105,8 +105,13 @@ extension BackupChain {
     }
     state.manifest.backups.append(backup)
     state.manifest.disk = Manifest.Disk(path: Self.place(of: request.disk))
-    try await write(state.manifest)
-    try await stopTracking(allBut: name, on: disk)
+    do throws(BlockError) {
+      try await write(state.manifest)
+      try await stopTracking(allBut: name, on: disk)
+    } catch {
+      throw error.prefixed(
+        "Backup \(number) is made, but the run did not end; mend the cause, and the next run will")
+    }
     return BackupReport(backup: backup, path: path(number), notes: state.notes)
   }
 

@@ -49,8 +49,8 @@ extension BackupChain {
   /// the right one.
   ///
   /// With `disk`, also compares what the last backup shows with the disk, but for what the disk's
-  /// bitmap marks as changed since. Nothing is written. `onProgress` is told how many backups are
-  /// done.
+  /// bitmap marks as changed since. Nothing is written. `onProgress` is told how many bytes of how
+  /// many are done, and answers whether to go on.
   public func verify(
     against disk: FilePath? = nil, onProgress: (Int, Int) -> Bool = { _, _ in true }
   ) async throws(BlockError) -> VerifyReport {
@@ -81,14 +81,17 @@ extension BackupChain {
   ) async throws(BlockError) -> VerifyReport {
     var report = VerifyReport(notes: state.notes)
     let backups = state.manifest.backups
+    let total = backups.reduce(0) { $0 + ($1.stored ?? $1.size) }
+    var done = 0
     for (index, backup) in backups.enumerated() {
-      guard onProgress(index, backups.count) else {
+      guard onProgress(done, total) else {
         throw BlockError(.cancelled, "the check was cancelled")
       }
+      done += backup.stored ?? backup.size
       let below = index > 0 ? backups[index - 1] : nil
       report.entries.append(await verify(backup, below: below, in: state))
     }
-    _ = onProgress(backups.count, backups.count)
+    _ = onProgress(total, total)
     if let disk { report.disk = try await compare(disk, state) }
     return report
   }
