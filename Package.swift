@@ -118,8 +118,8 @@ let package = Package(
     tests(
       "BackupChainTests",
       [
-        "BackupChain", "Lamina", "BlockTestKit", "BlockLayer", "Qcow2", "ImageOps", "DirtyBitmap",
-        "Execution", "Primitives", systemPackage,
+        "BackupChain", "BackupJob", "Lamina", "BlockTestKit", "BlockLayer", "Qcow2", "ImageOps",
+        "DirtyBitmap", "Execution", "Primitives", systemPackage,
       ]),
     tests(
       "SimulationTests",

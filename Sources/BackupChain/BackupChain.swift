@@ -14,8 +14,8 @@ public import SystemPackage
 /// backup N. CHAIN is the chain's identity; RUN is that of the run that made the backup, whose file
 /// names it by an empty bitmap. So the manifest can be rebuilt from the files, and what a run left
 /// that came to nothing, on this disk or another, is never taken for what was written since a
-/// backup. The bitmap starts with its first granule marked: where that is clear the bitmap was
-/// cleared by hand and proves nothing.
+/// backup. The bitmap starts with some granules marked (`Sentinels`): where one is clear somebody
+/// cleared the bitmap, and it proves nothing.
 ///
 /// A run, and what a kill after each step leaves to the next run:
 /// 1. The disk is opened for writing, which locks it: nobody else writes until the run ends.
@@ -65,10 +65,12 @@ public struct BackupChain: Sendable {
   static func number(of name: String) -> Int? {
     guard name.hasSuffix(".qcow2") else { return nil }
     let stem = name.dropLast(".qcow2".count)
-    guard (6...18).contains(stem.count), stem.utf8.allSatisfy({ (0x30...0x39).contains($0) }) else {
+    guard (6...10).contains(stem.count), stem.utf8.allSatisfy({ (0x30...0x39).contains($0) }) else {
       return nil
     }
-    return Int(stem).flatMap { fileName($0) == name ? $0 : nil }
+    return Int(stem).flatMap {
+      fileName($0) == name && $0 <= ChainLimits.maximumNumber ? $0 : nil
+    }
   }
 
   /// The name of a backup's file while it is made.

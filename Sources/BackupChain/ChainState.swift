@@ -13,15 +13,21 @@ struct ChainState: Sendable {
 }
 
 extension BackupChain {
-  /// A manifest longer than this is none: a million backups need less.
-  private static let maximumManifestByteCount = 512 << 20
-
   /// Reads the folder.
   ///
-  /// Nil when it has no chain. Backups that the manifest does not know, because a run was killed
-  /// before it was written, are found by their files; a manifest that is missing or damaged is
-  /// rebuilt from them. Nothing is written.
+  /// Nil when it has no chain. A run that goes on meanwhile may have given a backup its name, or
+  /// taken it, between one look and another: what seems missing is looked for once more.
   func load() async throws(BlockError) -> ChainState? {
+    let state = try await loadOnce()
+    return state?.missing.isEmpty == false ? try await loadOnce() : state
+  }
+
+  /// Reads the folder once.
+  ///
+  /// Backups that the manifest does not know, because a run was killed before it was written, are
+  /// found by their files; a manifest that is missing or damaged is rebuilt from them. Nothing is
+  /// written.
+  private func loadOnce() async throws(BlockError) -> ChainState? {
     let names: [String]
     do throws(BlockError) {
       names = try folder.names()
@@ -77,7 +83,7 @@ extension BackupChain {
     let driver = try folder.openForReading(Manifest.fileName)
     let bytes: [UInt8]
     do throws(BlockError) {
-      guard driver.length <= Self.maximumManifestByteCount else {
+      guard driver.length <= ChainLimits.maximumManifestByteCount else {
         throw BlockError(.invalidImage, "the manifest is too large")
       }
       var buffer = IOBuffer(byteCount: driver.length)
@@ -168,7 +174,7 @@ extension BackupChain {
 
   /// Adds the backups that have files, but are not in the manifest.
   ///
-  /// Older ones are what a prune that was killed has left to be removed.
+  /// Older ones are what a prune that was killed has left to be removed: `removeObsolete`.
   private func addUnlisted(_ numbers: [Int], to state: inout ChainState) async throws(BlockError) {
     let known = Set(state.manifest.backups.map(\.number))
     let first = state.manifest.backups.first?.number ?? 0
@@ -195,7 +201,7 @@ extension BackupChain {
   }
 
   /// What backup `number`'s file says of itself; nil when it does not say which backup it is.
-  private func identity(
+  func identity(
     _ number: Int
   ) async throws(BlockError) -> (name: TrackingName, backup: Manifest.Backup)? {
     try await withBackup(number, alone: true) { node throws(BlockError) in

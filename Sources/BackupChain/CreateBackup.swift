@@ -20,7 +20,8 @@ public struct BackupRequest: Sendable {
   public var adopts = false
   /// The most bytes a second; 0 for no limit.
   public var limit = 0
-  /// Told now and then how far the job is; answers whether to go on.
+  /// Told now and then how far the run is, first with copying, then with reading back what was
+  /// copied; answers whether to go on.
   public var onProgress: @Sendable (JobProgress) -> Bool = { _ in true }
 
   /// A backup of this disk.
@@ -49,6 +50,10 @@ extension BackupChain {
     try folder.make()
     return try await locked { () async throws(BlockError) in
       var state = try await load() ?? newState()
+      guard request.disk.removingLastComponent() != folder.path else {
+        throw BlockError(
+          .invalidArgument, "the disk '\(request.disk)' lies in the folder of its backups")
+      }
       var options = OpenOptions(format: "qcow2")
       options.node.discard = .unmap
       // The bitmap of the last backup is as it was whatever happens: only step 6 takes it away.
@@ -68,7 +73,7 @@ extension BackupChain {
     let start = try await decide(request, disk, state)
     let number = (state.manifest.last?.number ?? -1) + 1
     let partial = Self.partialName(number)
-    try removeLeftovers(state)
+    try folder.remove(partial)
     let name = TrackingName(
       chain: state.manifest.chain, number: number, run: TrackingName.newIdentity(graph.world))
     try await startTracking(name, request.granularity, on: disk)
@@ -79,13 +84,15 @@ extension BackupChain {
       switch start {
       case .full(let reason):
         backup.reason = reason
-        backup.copied = try await copy(disk, to: partial, backing: nil, naming: name, request)
+        backup.copied = try await copy(disk, to: partial, naming: name, request)
       case .incremental(let last):
         backup.kind = .incremental
-        backup.copied = try await copy(disk, to: partial, backing: last, naming: name, request)
+        let sentinels = sentinels(of: last, on: disk, state)
+        backup.copied = try await copyChanges(
+          of: disk, since: last, sentinels, to: partial, naming: name, request)
       case .refused(let reason): throw BlockError(.refused, reason)
       }
-      try await takeDigest(of: partial, into: &backup)
+      try await takeDigest(of: partial, into: &backup, request.onProgress)
     } catch {
       // Without its file nobody asks for the bitmap, and the next run would remove it.
       discard(partial)
@@ -112,6 +119,12 @@ extension BackupChain {
       throw error.prefixed(
         "Backup \(number) is made, but the run did not end; mend the cause, and the next run will")
     }
+    do throws(BlockError) {
+      try await removeObsolete(state)
+    } catch {
+      state.notes.append(
+        "older files, which the manifest does not list, are left: \(error.message)")
+    }
     return BackupReport(backup: backup, path: path(number), notes: state.notes)
   }
 
@@ -132,7 +145,7 @@ extension BackupChain {
     let manifest = state.manifest
     var facts = Decision.Facts()
     facts.last = manifest.last
-    facts.bitmaps = disk.trackingBitmaps(of: manifest.chain)
+    facts.bitmaps = disk.trackingBitmaps(of: manifest)
     facts.isKnownDisk = manifest.disk?.path == Self.place(of: request.disk)
     facts.wantsFull = request.isFull
     facts.adopts = request.adopts
@@ -141,11 +154,7 @@ extension BackupChain {
     if let last = manifest.last {
       facts.segmentLength = manifest.segment(upTo: last.number).count
       do throws(BlockError) {
-        try await withBackup(last.number) { node throws(BlockError) in
-          if node.ownTrackingName?.run != last.run {
-            facts.lastIsUnusable = "its file is another one than the manifest says"
-          }
-        }
+        try await checkSegment(upTo: last.number, in: state)
       } catch {
         facts.lastIsUnusable = error.message
       }
@@ -163,11 +172,16 @@ extension BackupChain {
   private func startTracking(
     _ name: TrackingName, _ granularity: Int?, on disk: BlockNode
   ) async throws(BlockError) {
-    for left in disk.trackingBitmaps(of: name.chain) where left.name.number >= name.number {
-      try await disk.removeBitmap(left.name.text)
+    do throws(BlockError) {
+      for left in disk.trackingNames(of: name.chain) where left.number >= name.number {
+        try await disk.removeBitmap(left.text)
+      }
+      try disk.addTrackingBitmap(name, granularity: granularity)
+      try await graph.storeBitmaps(of: disk)
+    } catch {
+      throw error.prefixed(
+        "Backup \(name.number) was not made: the image cannot take its bitmap")
     }
-    try disk.addTrackingBitmap(name, granularity: granularity)
-    try await graph.storeBitmaps(of: disk)
   }
 
   /// Removes this chain's bitmaps from the disk, but for one.
@@ -176,38 +190,62 @@ extension BackupChain {
   private func stopTracking(
     allBut kept: TrackingName, on disk: BlockNode
   ) async throws(BlockError) {
-    for bitmap in disk.trackingBitmaps(of: kept.chain) where bitmap.name != kept {
-      try await disk.removeBitmap(bitmap.name.text)
+    for name in disk.trackingNames(of: kept.chain) where name != kept {
+      try await disk.removeBitmap(name.text)
     }
+  }
+
+  /// The granules that were marked in the bitmap of `last` from the start.
+  private func sentinels(
+    of last: TrackingName, on disk: BlockNode, _ state: ChainState
+  ) -> Sentinels {
+    let size = state.manifest.last?.size ?? 0
+    let granularity = disk.bitmaps.find(last.text)?.granularity ?? 65536
+    return Sentinels(run: last.run, size: size, granularity: granularity)
   }
 
   // MARK: - The copy
 
-  /// Copies the disk, or what has changed on it, to a new file; answers how many bytes.
+  /// Copies what has changed on the disk since `last` to a new file; answers how many bytes.
+  private func copyChanges(
+    of disk: BlockNode, since last: TrackingName, _ sentinels: Sentinels, to name: String,
+    naming identity: TrackingName, _ request: BackupRequest
+  ) async throws(BlockError) -> Int {
+    let goesOn: @Sendable () -> Bool = {
+      request.onProgress(JobProgress(current: 0, total: 0))
+    }
+    let changes = "\(identity.text).changes"
+    let bitmap = try await withBackup(last.number) { node throws(BlockError) in
+      var ranges = try ChangedRanges(disk, last.text, since: node, as: changes, while: goesOn)
+      do throws(BlockError) {
+        try await ranges.complete(sentinels)
+      } catch {
+        disk.bitmaps.drop(ranges.bitmap)
+        throw error
+      }
+      return ranges.bitmap
+    }
+    defer { disk.bitmaps.drop(bitmap) }
+    return try await copy(
+      disk, to: name, changes: changes, backing: last, naming: identity, request)
+  }
+
+  /// Copies the disk, or what the bitmap `changes` marks, to a new file; answers how many bytes.
   ///
   /// The file is durable then, and names the bitmap that records on the disk since.
   private func copy(
-    _ disk: BlockNode, to name: String, backing last: TrackingName?, naming identity: TrackingName,
-    _ request: BackupRequest
+    _ disk: BlockNode, to name: String, changes: String? = nil, backing last: TrackingName? = nil,
+    naming identity: TrackingName, _ request: BackupRequest
   ) async throws(BlockError) -> Int {
     try await makeFile(name, size: disk.length, clusterSize: disk.clusterSize, backing: last)
-    let changes = "lamina.changes"
-    if let last {
-      try await withBackup(last.number) { node throws(BlockError) in
-        var ranges = try ChangedRanges(disk, last.text, since: node, as: changes)
-        try await ranges.complete()
-      }
-    }
-    defer { disk.bitmaps.find(changes).map(disk.bitmaps.drop) }
-    let isFull = last == nil
     return try await withNode(
       folder.path.appending(name), OpenOptions(format: "qcow2")
     ) { target throws(BlockError) in
       // Whatever becomes of the file, the disk's bitmap keeps its bits until the backup has its
       // name.
       var spec = BackupSpec(
-        source: .node(disk), target: .node(target), sync: isFull ? .full : .bitmap,
-        bitmap: isFull ? nil : changes, bitmapMode: isFull ? nil : .never, jobID: "backup")
+        source: .node(disk), target: .node(target), sync: changes == nil ? .full : .bitmap,
+        bitmap: changes, bitmapMode: changes == nil ? nil : .never, jobID: "backup")
       spec.speed = request.limit
       let copied = try await CopyRun(graph: graph, onProgress: request.onProgress).run(spec)
       try target.addIdentity(identity)
@@ -237,32 +275,16 @@ extension BackupChain {
 
   /// Reads back what a file has itself, and notes its digest.
   func takeDigest(
-    of name: String, into backup: inout Manifest.Backup
+    of name: String, into backup: inout Manifest.Backup,
+    _ onProgress: @escaping @Sendable (JobProgress) -> Bool
   ) async throws(BlockError) {
     let options = OpenOptions(format: "qcow2", readOnly: true, backing: .ignore)
     let digest = try await withNode(folder.path.appending(name), options) {
-      (node) throws(BlockError) in try await LayerDigest.of(node)
+      (node) throws(BlockError) in
+      try await LayerDigest.of(node) { onProgress(JobProgress(current: $0, total: $1)) }
     }
     backup.digest = digest.text
     backup.stored = digest.dataByteCount
-  }
-
-  // MARK: - Leftovers
-
-  /// Removes what runs left that came to nothing: files without a name, and those of a prune.
-  func removeLeftovers(_ state: ChainState) throws(BlockError) {
-    let next = (state.manifest.last?.number ?? -1) + 1
-    try folder.remove(Self.partialName(next))
-    try folder.remove(".\(Manifest.fileName).partial")
-    let first = state.manifest.backups.first?.number ?? 0
-    for number in try folder.names().compactMap(Self.number) where number < first {
-      try folder.remove(Self.fileName(number))
-    }
-    for backup in state.manifest.backups { discardPartial(backup.number) }
-  }
-
-  private func discardPartial(_ number: Int) {
-    if folder.has(Self.partialName(number)) { discard(Self.partialName(number)) }
   }
 }
 

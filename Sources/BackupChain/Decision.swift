@@ -73,7 +73,7 @@ enum Decision: Equatable, Sendable {
         "the bitmap '\(name)' is inconsistent: the disk was not closed by its last writer")
     } else if !bitmap.isEnabled {
       self = .full("the bitmap '\(name)' is disabled: writes since then may be missing in it")
-    } else if !bitmap.hasFirstGranule {
+    } else if !bitmap.hasSentinels {
       self = .full("the bitmap '\(name)' was cleared by somebody else: it proves nothing")
     } else {
       self = .incremental(from: bitmap.name)

@@ -35,9 +35,12 @@ struct LayerDigest: Equatable, Sendable {
 
   /// Takes the digest of an image's own layer.
   ///
-  /// O(bytes of data), on all of the World's processors.
-  static func of(_ node: BlockNode) async throws(BlockError) -> LayerDigest {
-    let work = try await DigestWork(node)
+  /// `onProgress` is told how many bytes of how many are done; where it says not to go on,
+  /// `cancelled` is thrown. O(bytes of data), on all of the World's processors.
+  static func of(
+    _ node: BlockNode, onProgress: @escaping @Sendable (Int, Int) -> Bool = { _, _ in true }
+  ) async throws(BlockError) -> LayerDigest {
+    let work = try await DigestWork(node, onProgress)
     await withTaskGroup(of: Void.self) { group in
       for _ in 0..<min(World.defaultThreadCount, 8) { group.addTask { await work.run() } }
     }
@@ -119,13 +122,19 @@ private final class DigestWork: Sendable {
     var position = 0
     var sum: LayerDigest
     var failure: BlockError?
+    var done = 0
   }
   private let node: BlockNode
+  private let total: Int
+  private let onProgress: @Sendable (Int, Int) -> Bool
   private let state: Mutex<State>
 
   /// Walks the layer's status; its zeros are in the sum at once.
-  init(_ node: BlockNode) async throws(BlockError) {
+  init(
+    _ node: BlockNode, _ onProgress: @escaping @Sendable (Int, Int) -> Bool
+  ) async throws(BlockError) {
     self.node = node
+    self.onProgress = onProgress
     var data: [ByteRange] = []
     var sum = LayerDigest()
     sum.addLength(node.length)
@@ -137,7 +146,8 @@ private final class DigestWork: Sendable {
       let run = rest.prefix(status.count)
       position = run.upper
       guard status.status.isAllocated else { continue }
-      if !status.status.isZero {
+      // A cluster whose bytes are a hole of the file is data all the same.
+      if status.status.isData || !status.status.isZero {
         Self.append(run, to: &data, length: node.length)
       } else if zeros.upper == run.lower, !zeros.isEmpty {
         zeros = ByteRange(zeros.lower, run.upper)
@@ -147,6 +157,7 @@ private final class DigestWork: Sendable {
       }
     }
     if !zeros.isEmpty { sum.addZeros(zeros) }
+    total = data.reduce(0) { $0 + $1.count }
     state = Mutex(State(runs: data, sum: sum))
   }
 
@@ -172,6 +183,13 @@ private final class DigestWork: Sendable {
         var part = bytes.slice(ByteRange(0, chunk.count))
         try await node.read(chunk, into: &part)
         sum.addBlocks(chunk, part.bytes)
+        let done = state.withLock { state in
+          state.done += chunk.count
+          return state.done
+        }
+        guard onProgress(done, total) else {
+          throw BlockError(.cancelled, "the run was cancelled; nothing has changed")
+        }
       }
       state.withLock { $0.sum.add(sum) }
     } catch {

@@ -101,12 +101,19 @@ public struct Manifest: Codable, Equatable, Sendable {
     if format != Manifest.formatName { return "it is no manifest of a backup chain" }
     if !TrackingName.isIdentity(chain) { return "its 'chain' is no identity" }
     for (index, backup) in backups.enumerated() {
-      if backup.number < 0 || index > 0 && backups[index - 1].number >= backup.number {
+      if !(0...ChainLimits.maximumNumber).contains(backup.number) {
+        return "a backup's number is out of range"
+      }
+      if index > 0, backups[index - 1].number >= backup.number {
         return "its backups are not in order"
       }
       if !TrackingName.isIdentity(backup.run) { return "backup \(backup.number) has no identity" }
-      if backup.size < 0 || backup.copied ?? 0 < 0 || backup.stored ?? 0 < 0 {
-        return "backup \(backup.number) has no size"
+      let counts = [
+        backup.size, backup.copied ?? 0, backup.stored ?? 0, backup.replacement?.copied ?? 0,
+        backup.replacement?.stored ?? 0,
+      ]
+      if !counts.allSatisfy({ (0...ChainLimits.maximumByteCount).contains($0) }) {
+        return "a size of backup \(backup.number) is out of range"
       }
     }
     return nil

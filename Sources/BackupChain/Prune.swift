@@ -26,25 +26,37 @@ extension BackupChain {
     }
     return try await locked { () async throws(BlockError) in
       var state = try await loadExisting()
-      try removeLeftovers(state)
       let backups = state.manifest.backups
       var first = backups.lastIndex { $0.kind == .full } ?? 0
       if let keep { first = max(0, backups.count - keep) }
       guard first > 0, first < backups.count else {
+        try await removeObsolete(state)
         try await write(state.manifest)
         return PruneReport()
       }
+      try await checkKept(backups, from: first, in: state)
       var report = PruneReport(removed: backups[..<first].map(\.number))
       if backups[first].kind == .incremental {
-        _ = try find(backups[first].number, in: state)
         try await makeFull(first, in: &state.manifest, onProgress)
         report.made = backups[first].number
       }
       state.manifest.backups.removeFirst(first)
       try await write(state.manifest)
-      for backup in backups[..<first].reversed() { try folder.remove(backup.file) }
-      try folder.sync()
+      try await removeObsolete(state)
       return report
+    }
+  }
+
+  /// Throws when a backup that is to be kept, or one that it stands on, is not what it should be:
+  /// then the older ones may be all that is left.
+  private func checkKept(
+    _ backups: [Manifest.Backup], from first: Int, in state: ChainState
+  ) async throws(BlockError) {
+    do throws(BlockError) {
+      let start = backups[...first].lastIndex { $0.kind == .full } ?? 0
+      try await check(backups[start...], in: state)
+    } catch {
+      throw error.prefixed("Nothing was removed")
     }
   }
 
@@ -58,6 +70,7 @@ extension BackupChain {
   ) async throws(BlockError) {
     let backup = manifest.backups[index]
     let partial = Self.partialName(backup.number)
+    try folder.remove(partial)
     let identity = TrackingName(chain: manifest.chain, number: backup.number, run: backup.run)
     var new = backup
     do throws(BlockError) {
@@ -73,7 +86,7 @@ extension BackupChain {
           try target.addIdentity(identity)
         }
       }
-      try await takeDigest(of: partial, into: &new)
+      try await takeDigest(of: partial, into: &new, onProgress)
       manifest.backups[index].replacement = Manifest.Backup.Replacement(
         copied: new.copied, stored: new.stored, digest: new.digest)
       try await write(manifest)

@@ -16,6 +16,7 @@ extension BackupChain {
   ) async throws(BlockError) -> Int {
     let state = try await loadExisting()
     let number = try find(number, in: state)
+    try await checkSegment(upTo: number, in: state)
     let parent = output.removingLastComponent()
     try await restore(
       number, to: output.lastComponent?.string ?? "",
@@ -23,7 +24,7 @@ extension BackupChain {
     return number
   }
 
-  /// The backup that is asked for; throws when it, or one that it stands on, is not there.
+  /// The backup that is asked for; throws when the chain has none of that number.
   func find(_ number: Int?, in state: ChainState) throws(BlockError) -> Int {
     let backups = state.manifest.backups
     guard let wanted = number ?? backups.last?.number, state.manifest.index(of: wanted) != nil
@@ -34,14 +35,6 @@ extension BackupChain {
         .notFound, "'\(folder.path)' has no backup \(number.map(String.init) ?? "at all"): \(known)"
       )
     }
-    for backup in state.manifest.segment(upTo: wanted) where state.missing.contains(backup.number) {
-      throw BlockError(
-        .notFound,
-        backup.number == wanted
-          ? "the file '\(backup.file)' of backup \(wanted) is missing; bring it back"
-          : "backup \(wanted) stands on backup \(backup.number), whose file '\(backup.file)' is "
-            + "missing; bring it back, or restore another backup")
-    }
     return wanted
   }
 
@@ -49,13 +42,13 @@ extension BackupChain {
     _ number: Int, to name: String, in place: HostFolder, _ format: String,
     _ onProgress: @escaping @Sendable (JobProgress) -> Bool
   ) async throws(BlockError) {
-    let partial = ".\(name).partial"
+    // A name of its own: two restores to one place do not take each other's file.
+    let partial = ".\(name).\(TrackingName.newIdentity(graph.world)).partial"
     let path = place.path.appending(partial)
     guard !place.has(name) else {
       let there = place.path.appending(name)
       throw BlockError(.alreadyExists, "'\(there)' is there already; give another name")
     }
-    try place.remove(partial)
     do throws(BlockError) {
       try await withBackup(number) { source throws(BlockError) in
         try await make(path, source.length, format)
@@ -67,7 +60,7 @@ extension BackupChain {
           _ = try await CopyRun(graph: graph, onProgress: onProgress).run(spec)
         }
       }
-      try place.rename(partial, to: name)
+      try place.rename(partial, toNew: name)
     } catch {
       try? place.remove(partial)
       throw error

@@ -30,6 +30,10 @@ public struct VerifyReport: Sendable {
   public struct DiskComparison: Sendable {
     /// The bytes that the bitmap marks as changed since.
     public var marked: Int
+    /// The disk's size in bytes.
+    public var size: Int
+    /// Its size when the last backup was made.
+    public var was: Int
     /// The first byte that differs although nothing marks it; nil when there is none.
     public var firstDifference: Int?
     /// Why the comparison says nothing of what has changed, if so: the next backup will be full.
@@ -52,7 +56,8 @@ extension BackupChain {
   /// bitmap marks as changed since. Nothing is written. `onProgress` is told how many bytes of how
   /// many are done, and answers whether to go on.
   public func verify(
-    against disk: FilePath? = nil, onProgress: (Int, Int) -> Bool = { _, _ in true }
+    against disk: FilePath? = nil,
+    onProgress: @escaping @Sendable (Int, Int) -> Bool = { _, _ in true }
   ) async throws(BlockError) -> VerifyReport {
     let state = try await loadExisting()
     return try await verify(state, against: disk, onProgress)
@@ -61,7 +66,8 @@ extension BackupChain {
   /// `verify`, and notes the digests of backups that have none on record and nothing wrong: those
   /// of a manifest that was rebuilt.
   public func verifyAndRecord(
-    against disk: FilePath? = nil, onProgress: (Int, Int) -> Bool = { _, _ in true }
+    against disk: FilePath? = nil,
+    onProgress: @escaping @Sendable (Int, Int) -> Bool = { _, _ in true }
   ) async throws(BlockError) -> VerifyReport {
     try await locked { () async throws(BlockError) in
       var state = try await loadExisting()
@@ -77,28 +83,40 @@ extension BackupChain {
   }
 
   private func verify(
-    _ state: ChainState, against disk: FilePath?, _ onProgress: (Int, Int) -> Bool
+    _ state: ChainState, against disk: FilePath?,
+    _ onProgress: @escaping @Sendable (Int, Int) -> Bool
   ) async throws(BlockError) -> VerifyReport {
     var report = VerifyReport(notes: state.notes)
     let backups = state.manifest.backups
-    let total = backups.reduce(0) { $0 + ($1.stored ?? $1.size) }
+    // Each is at most 64 PiB; a hundred of them are as good as all.
+    let total = backups.reduce(0) { min($0, 100 * ChainLimits.maximumByteCount) + weight($1) }
     var done = 0
     for (index, backup) in backups.enumerated() {
       guard onProgress(done, total) else {
         throw BlockError(.cancelled, "the check was cancelled")
       }
-      done += backup.stored ?? backup.size
+      done = min(done, 100 * ChainLimits.maximumByteCount) + weight(backup)
       let below = index > 0 ? backups[index - 1] : nil
-      report.entries.append(await verify(backup, below: below, in: state))
+      let start = done - weight(backup)
+      let entry = try await verify(backup, below: below, in: state) { part, _ in
+        onProgress(min(start + part, total), total)
+      }
+      report.entries.append(entry)
     }
     _ = onProgress(total, total)
-    if let disk { report.disk = try await compare(disk, state) }
+    if let disk {
+      report.disk = try await compare(disk, state) { onProgress(total, total) }
+    }
     return report
   }
 
+  /// The bytes that looking at a backup is reckoned as.
+  private func weight(_ backup: Manifest.Backup) -> Int { backup.stored ?? backup.size }
+
   private func verify(
-    _ backup: Manifest.Backup, below: Manifest.Backup?, in state: ChainState
-  ) async -> VerifyReport.Entry {
+    _ backup: Manifest.Backup, below: Manifest.Backup?, in state: ChainState,
+    _ onProgress: @escaping @Sendable (Int, Int) -> Bool
+  ) async throws(BlockError) -> VerifyReport.Entry {
     var entry = VerifyReport.Entry(backup: backup)
     if state.missing.contains(backup.number) {
       entry.problems.append("its file '\(backup.file)' is missing")
@@ -106,10 +124,12 @@ extension BackupChain {
     }
     do throws(BlockError) {
       try await withBackup(backup.number, alone: true) { node throws(BlockError) in
-        checkIdentity(node, backup, state.manifest.chain, &entry)
+        if let problem = mismatch(node, backup, state.manifest.chain) {
+          entry.problems.append(problem)
+        }
         checkLink(node, backup, below, &entry)
         try await checkImage(node, &entry)
-        let digest = try await LayerDigest.of(node)
+        let digest = try await LayerDigest.of(node, onProgress: onProgress)
         entry.digest = digest.text
         entry.stored = digest.dataByteCount
       }
@@ -117,35 +137,25 @@ extension BackupChain {
         entry.problems.append("its contents changed since it was made: the digests differ")
       }
     } catch {
+      if error.code == .cancelled { throw error }
       entry.problems.append("it cannot be read: \(error.message)")
     }
     return entry
-  }
-
-  private func checkIdentity(
-    _ node: BlockNode, _ backup: Manifest.Backup, _ chain: String,
-    _ entry: inout VerifyReport.Entry
-  ) {
-    let name = TrackingName(chain: chain, number: backup.number, run: backup.run)
-    if node.ownTrackingName != name {
-      entry.problems.append("its file is another backup's: it does not name '\(name.text)'")
-    }
-    if node.length != backup.size {
-      entry.problems.append("it is \(node.length) bytes long, not \(backup.size)")
-    }
   }
 
   private func checkLink(
     _ node: BlockNode, _ backup: Manifest.Backup, _ below: Manifest.Backup?,
     _ entry: inout VerifyReport.Entry
   ) {
-    let recorded = (node.driver as? any BackingFileImage)?.recordedBacking
-    let expected = backup.kind == .full ? nil : below?.file
-    if backup.kind == .incremental, expected == nil {
+    guard backup.kind == .incremental,
+      let recorded = (node.driver as? any BackingFileImage)?.recordedBacking
+    else { return }
+    guard let below else {
       entry.problems.append("the backup that it stands on is not in the chain")
-    } else if recorded?.name != expected || recorded.map({ $0.format == "qcow2" }) == false {
-      let names = [recorded?.name, expected].map { $0.map { "'\($0)'" } ?? "no file" }
-      entry.problems.append("it stands on \(names[0]), not on \(names[1])")
+      return
+    }
+    if recorded.name != below.file || recorded.format != "qcow2" {
+      entry.problems.append("it stands on '\(recorded.name)', not on '\(below.file)'")
     }
   }
 
@@ -163,69 +173,62 @@ extension BackupChain {
   // MARK: - Against the disk
 
   private func compare(
-    _ path: FilePath, _ state: ChainState
+    _ path: FilePath, _ state: ChainState, while goesOn: () -> Bool
   ) async throws(BlockError) -> VerifyReport.DiskComparison? {
     guard let last = state.manifest.last else { return nil }
-    let number = try find(nil, in: state)
+    try await checkSegment(upTo: last.number, in: state)
     let options = OpenOptions(format: "qcow2", readOnly: true)
     return try await withNode(path, options) { disk throws(BlockError) in
-      try await withBackup(number) { backup throws(BlockError) in
+      try await withBackup(last.number) { backup throws(BlockError) in
         var facts = Decision.Facts()
         facts.last = last
-        facts.bitmaps = disk.trackingBitmaps(of: state.manifest.chain)
-        var comparison = VerifyReport.DiskComparison(marked: 0)
+        facts.bitmaps = disk.trackingBitmaps(of: state.manifest)
+        var comparison = VerifyReport.DiskComparison(marked: 0, size: disk.length, was: last.size)
         var clean = [ByteRange(0, disk.length)]
         switch Decision(facts) {
         case .incremental(let name):
           let bitmap = try disk.bitmaps.named(name.text)
           clean = bitmap.withBits { $0.clearRuns() }
           comparison.marked = disk.length - clean.reduce(0) { $0 + $1.count }
+          let sentinels = Sentinels(
+            run: last.run, size: last.size, granularity: bitmap.granularity)
+          comparison.marked -= try await unchanged(sentinels, disk, backup)
         case .full(let reason), .refused(let reason): comparison.withoutBitmap = reason
         }
-        comparison.firstDifference = try await firstDifference(disk, backup, in: clean)
+        comparison.firstDifference = try await firstDifference(disk, backup, in: clean, goesOn)
         return comparison
       }
     }
   }
 
+  /// The bytes of those sentinels that are as they were: they are marked all the same.
+  private func unchanged(
+    _ sentinels: Sentinels, _ disk: BlockNode, _ backup: BlockNode
+  ) async throws(BlockError) -> Int {
+    var pieces = PieceComparison()
+    var sum = 0
+    for range in sentinels.ranges where range.upper <= min(disk.length, backup.length) {
+      if try await pieces.firstDifference(disk, backup, in: range) == nil { sum += range.count }
+    }
+    return sum
+  }
+
   private func firstDifference(
-    _ disk: BlockNode, _ backup: BlockNode, in ranges: [ByteRange]
+    _ disk: BlockNode, _ backup: BlockNode, in ranges: [ByteRange], _ goesOn: () -> Bool
   ) async throws(BlockError) -> Int? {
-    var one = IOBuffer(byteCount: 1 << 20)
-    var other = IOBuffer(byteCount: 1 << 20)
+    var pieces = PieceComparison()
     for range in ranges {
-      var rest = range
-      while !rest.isEmpty {
-        let here = try await disk.chainStatus(rest)
-        var piece = rest.prefix(here.count)
-        if piece.lower < backup.length {
-          piece = piece.intersection(ByteRange(0, backup.length))
-          let there = try await backup.chainStatus(piece)
-          piece = piece.prefix(there.count)
-          if here.status.isZero, there.status.isZero {
-            rest = rest.dropFirst(piece.count)
-            continue
-          }
-        } else if here.status.isZero {
+      var pairs = StatusPairs(disk, backup, in: range)
+      while let (run, isZero, wasZero) = try await pairs.next() {
+        guard !isZero || !wasZero else { continue }
+        var rest = run
+        while !rest.isEmpty {
+          guard goesOn() else { throw BlockError(.cancelled, "the check was cancelled") }
+          let piece = rest.prefix(64 << 20)
+          let offset = try await pieces.firstDifference(disk, backup, in: piece)
+          if let offset { return offset }
           rest = rest.dropFirst(piece.count)
-          continue
         }
-        piece = piece.prefix(1 << 20)
-        let window = ByteRange(0, piece.count)
-        var oneBytes = one.mutableBytes
-        var otherBytes = other.mutableBytes
-        var onePart = oneBytes.slice(window)
-        var otherPart = otherBytes.slice(window)
-        try await disk.read(piece, into: &onePart)
-        if piece.upper <= backup.length {
-          try await backup.read(piece, into: &otherPart)
-        } else {
-          otherPart.fill(window, with: 0)
-        }
-        if let offset = onePart.bytes.firstDifference(from: otherPart.bytes) {
-          return piece.lower + offset
-        }
-        rest = rest.dropFirst(piece.count)
       }
     }
     return nil

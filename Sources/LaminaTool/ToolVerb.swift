@@ -37,16 +37,19 @@ extension Tool {
   /// Shows a job's progress, and answers false once the user has pressed Ctrl-C.
   func watcher() -> @Sendable (JobProgress) -> Bool {
     Interrupt.watch()
-    let line = Mutex<ProgressLine?>(nil)
+    let shown = Mutex<(line: ProgressLine, total: Int)?>(nil)
     return { progress in
-      let shown = line.withLock { line in
-        if line == nil {
-          line = ProgressLine(console, total: progress.total, asQemu: false, isQuiet: false)
-        }
+      let line = shown.withLock { shown -> ProgressLine? in
+        guard progress.total > 0 else { return nil }
+        // Another total is another piece of work.
+        if let last = shown, last.total == progress.total { return last.line }
+        shown?.line.finish()
+        let line = ProgressLine(console, total: progress.total, asQemu: false, isQuiet: false)
+        shown = (line, progress.total)
         return line
       }
-      shown?.update(progress.current)
-      if progress.isCompleted || Interrupt.happened { shown?.finish() }
+      line?.update(progress.current)
+      if progress.isCompleted || Interrupt.happened { line?.finish() }
       return !Interrupt.happened
     }
   }

@@ -1,4 +1,5 @@
 import BackupChain
+import BackupJob
 import BlockLayer
 import BlockTestKit
 import DirtyBitmap
@@ -100,6 +101,39 @@ import Testing
       }
       let backup = try await lab.backup()
       #expect(backup.kind == .full && backup.reason?.contains("cleared") == true)
+      try await lab.expectSound()
+    }
+  }
+
+  @Test func aBitmapThatWasClearedIsFoundWhateverIsWrittenAfterwards() async throws {
+    try await withChain { lab in
+      try await lab.resize(64 << 20)
+      try await lab.backup()
+      try await lab.write([3], 0x55)
+      try await lab.session { graph, node in
+        let name = try #require(node.bitmaps.all.first?.name)
+        try node.bitmaps.named(name).clear()
+        try await graph.storeBitmaps(of: node)
+      }
+      // A guest that rewrites its first cluster, and half of the disk.
+      try await lab.write([0] + Array(500..<1000), 0x56)
+      let backup = try await lab.backup()
+      #expect(backup.kind == .full && backup.reason?.contains("cleared") == true)
+      try await lab.expectSound()
+    }
+  }
+
+  @Test func aRunThatIsCancelledWhileItReadsBackLeavesNothing() async throws {
+    try await withChain { lab in
+      try await lab.write([3, 4, 5], 0x55)
+      let files = Set(lab.backups.files.keys)
+      let bitmaps = try await lab.bitmaps()
+      await #expect(throws: BlockError(.cancelled, "")) {
+        try await lab.backup { $0.onProgress = { $0.total == 0 || !$0.isCompleted } }
+      }
+      #expect(Set(lab.backups.files.keys) == files)
+      #expect(try await lab.bitmaps() == bitmaps)
+      #expect(try await lab.backup().kind == .incremental)
       try await lab.expectSound()
     }
   }
@@ -212,7 +246,7 @@ import Testing
       let error = await #expect(throws: BlockError.self) {
         _ = try await lab.chain().restore(2, to: "/nowhere/out.qcow2")
       }
-      #expect(error?.message.contains("stands on backup 1") == true)
+      #expect(error?.message.contains("of backup 1 is missing") == true)
       #expect(try await lab.chain().verify().isSound == false)
       let backup = try await lab.backup()
       #expect(backup.kind == .full && backup.reason?.contains("cannot be built on") == true)
@@ -260,7 +294,82 @@ import Testing
     }
   }
 
+  /// Writes the manifest anew with a change.
+  private func changeManifest(
+    _ lab: ChainLab, _ change: (String) -> String
+  ) async throws {
+    let old = try #require(lab.backups.files["chain.json"]).visibleImage
+    let said = old.bytes(ByteRange(0, old.length)).filter { $0 != 0 }
+    let bytes = Array(change(String(decoding: said, as: UTF8.self)).utf8)
+    let file = SimulatedDisk(in: lab.world)
+    try await file.write(ByteRange(0, bytes.count), from: bytes.span.bytes)
+    lab.backups.place(file, as: "chain.json")
+  }
+
+  @Test(arguments: [
+    "9223372036854775807", "1000000001", "-1", "18446744073709551616", "1e400", "null",
+  ])
+  func numbersOutOfRangeInAManifestAreDamage(number: String) async throws {
+    try await withChain { lab in
+      for field in ["number", "size", "stored"] {
+        try await changeManifest(lab) { text in
+          text.split(separator: "\n").map { line in
+            line.contains("\"\(field)\" :") ? "\"\(field)\" : \(number)," : String(line)
+          }.joined(separator: "\n")
+        }
+        if field == "stored", number == "null" || number == "1000000001" { continue }
+        if field == "size", number == "1000000001" { continue }
+        let listing = try await lab.chain().list()
+        #expect(listing.notes.first?.contains("damaged") == true, "\(field)")
+      }
+      #expect(try await lab.backup().kind == .incremental)
+      try await lab.expectSound()
+    }
+  }
+
+  @Test func aManifestThatIsWrongCostsNoBackup() async throws {
+    try await withChain { lab in
+      let shown = try await lab.contents()
+      // A flipped bit: the only backup is called number 4.
+      try await changeManifest(lab) { $0.replacing("\"number\" : 0", with: "\"number\" : 4") }
+      #expect(try await lab.backup().kind == .full)
+      #expect(lab.backups.files["000000.qcow2"] != nil)
+      #expect(try await lab.contents(of: 0) == shown)
+    }
+  }
+
+  @Test func aFileOfAnotherChainIsNeverBuiltOn() async throws {
+    try await withChain { lab in
+      for _ in 0..<2 { try await lab.backup() }
+      let foreign = try await ChainLab(lab.world)
+      for _ in 0..<2 { try await foreign.backup() }
+      lab.backups.place(foreign.backups.files["000001.qcow2"], as: "000001.qcow2")
+      let restoring = await #expect(throws: BlockError.self) {
+        _ = try await lab.chain().restore(2, to: "/nowhere/out.qcow2")
+      }
+      #expect(restoring?.message.contains("another backup's") == true)
+      await #expect(throws: BlockError.self) { _ = try await lab.chain().prune(keep: 2) }
+      let backup = try await lab.backup()
+      #expect(backup.kind == .full && backup.reason?.contains("cannot be built on") == true)
+    }
+  }
+
   // MARK: - Prune
+
+  @Test func nothingIsRemovedWhileWhatIsKeptCannotBeRead() async throws {
+    try await withChain { lab in
+      try await lab.backup()
+      try await lab.backup { $0.isFull = true }
+      lab.backups.place(nil, as: "000002.qcow2")
+      for keep in [nil, 1] {
+        let error = await #expect(throws: BlockError.self) {
+          _ = try await lab.chain().prune(keep: keep)
+        }
+        #expect(error?.message.contains("Nothing was removed") == true)
+      }
+      #expect(Set(lab.backups.files.keys).isSuperset(of: ["000000.qcow2", "000001.qcow2"]))
+    }
+  }
 
   @Test(arguments: 1...4) func whatIsKeptIsShownAsBefore(keep: Int) async throws {
     try await withChain { lab in

@@ -63,7 +63,7 @@ import Testing
       $0.bitmaps[0].isEnabled = false
     },
     Row(testDescription: "the bitmap was cleared by hand", reason: "cleared") {
-      $0.bitmaps[0].hasFirstGranule = false
+      $0.bitmaps[0].hasSentinels = false
     },
     Row(testDescription: "another disk", reason: "never belonged", isRefused: true) {
       $0.bitmaps = []

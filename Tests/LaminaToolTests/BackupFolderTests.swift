@@ -133,6 +133,43 @@ import Testing
     }
   }
 
+  @Test func holesInFilesAreNoChanges() throws {
+    try withDisk { tool, disk, folder in
+      // New clusters of which a part was written: the rest is a hole of the file.
+      let writes = (0..<200).flatMap { ["-c", "write -P 5 \($0 * 64 + 4096)k 4k"] }
+      #expect(tool.lamina(["io"] + writes + [disk]).status == 0)
+      #expect(tool.lamina("backup", "create", disk, "--to", folder).status == 0)
+      for _ in 0..<2 {
+        let made = tool.lamina("backup", "create", disk, "--to", folder)
+        #expect(made.output.contains("incremental, 0 B"), "\(made)")
+      }
+    }
+  }
+
+  @Test func aSparseCopyOfAFolderIsAsGood() throws {
+    try withDisk { tool, disk, folder in
+      let writes = (0..<64).flatMap { ["-c", "write -P 5 \($0 * 64 + 4096)k 4k"] }
+      #expect(tool.lamina(["io"] + writes + [disk]).status == 0)
+      #expect(tool.lamina("backup", "create", disk, "--to", folder).status == 0)
+      let file = folder + "/000000.qcow2"
+      let bytes = try #require(FileManager.default.contents(atPath: file))
+      try FileManager.default.removeItem(atPath: file)
+      #expect(FileManager.default.createFile(atPath: file, contents: nil))
+      let handle = try #require(FileHandle(forWritingAtPath: file))
+      for start in stride(from: 0, to: bytes.count, by: 4096) {
+        let piece = bytes[start..<min(start + 4096, bytes.count)]
+        if piece.contains(where: { $0 != 0 }) {
+          try handle.seek(toOffset: UInt64(start))
+          try handle.write(contentsOf: piece)
+        }
+      }
+      try handle.truncate(atOffset: UInt64(bytes.count))
+      try handle.close()
+      let verified = tool.lamina("backup", "verify", folder)
+      #expect(verified.status == 0 && verified.output == "Backup 0: good\n", "\(verified)")
+    }
+  }
+
   @Test func aFolderWithoutAChainIsNotRestored() throws {
     try withDisk { tool, _, folder in
       try tool.expectRefusal(

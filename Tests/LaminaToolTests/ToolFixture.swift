@@ -23,6 +23,10 @@ struct ToolFixture {
   /// Runs the tool.
   @discardableResult
   func lamina(_ words: String...) -> (status: Int32, output: String, errors: String) {
+    lamina(words)
+  }
+
+  func lamina(_ words: [String]) -> (status: Int32, output: String, errors: String) {
     let console = Console.captured()
     let status = Tool(console: console).run(words)
     return (status, console.printed.output, console.printed.errors)

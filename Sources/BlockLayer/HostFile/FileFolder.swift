@@ -41,8 +41,11 @@ public protocol FileFolder: Sendable {
 
 extension HostFolder: FileFolder {
   /// Makes an empty file of that name, open for writing; one that is there is emptied.
+  ///
+  /// A link of that name is replaced, not followed.
   public func create(_ name: String) throws(BlockError) -> any BlockDriver {
-    try FileDriver.create(path.appending(name), existing: .replace)
+    try remove(name)
+    return try FileDriver.create(path.appending(name), existing: .refuse)
   }
 
   /// Opens a file for reading, whoever may be writing to it.
@@ -54,14 +57,18 @@ extension HostFolder: FileFolder {
   /// Locks the file of that name against others who do the same.
   public func lock(_ name: String) throws(BlockError) -> any BlockDriver {
     let place = path.appending(name)
-    if !has(name) {
-      do throws(BlockError) {
-        return try FileDriver.create(place, existing: .refuse)
-      } catch {
-        // Somebody was faster: then it is there, and theirs.
-        guard error.code == .alreadyExists else { throw error }
+    while true {
+      if !has(name) {
+        do throws(BlockError) {
+          // Without a lock: one that is refused would take the file of who was faster away.
+          _ = try FileDriver.create(place, existing: .refuse, locking: .off)
+        } catch {
+          guard error.code == .alreadyExists else { throw error }
+        }
       }
+      let file = try FileDriver.open(place, OpenOptions(format: "file"))
+      // Unless somebody put another in its place meanwhile, which then is the one to lock.
+      if FileIdentity(of: place) == file.identity { return file }
     }
-    return try FileDriver.open(place, OpenOptions(format: "file"))
   }
 }

@@ -16,11 +16,15 @@ public struct HostFolder: Sendable {
   /// The folder of that name, whether or not it is there.
   public init(path: FilePath) { self.path = path }
 
-  /// Makes the folder if it is not there.
+  /// Makes the folder if it is not there, durably.
   ///
   /// The corresponding C function is `mkdir`.
   public func make() throws(BlockError) {
-    if path.withPlatformString({ mkdir($0, 0o777) }) == 0 || errno == EEXIST { return }
+    if path.withPlatformString({ mkdir($0, 0o777) }) == 0 {
+      let parent = path.removingLastComponent()
+      return try HostFolder(path: parent.isEmpty ? "." : parent).sync()
+    }
+    if errno == EEXIST { return }
     throw .host(Errno(rawValue: errno), "Could not make the folder '\(path)'")
   }
 
@@ -67,6 +71,30 @@ public struct HostFolder: Sendable {
     guard status == 0 else {
       throw .host(Errno(rawValue: errno), "Could not rename '\(from)' to '\(to)'")
     }
+    try sync()
+  }
+
+  /// Gives the file `old` of the folder the name `new`, which nothing has, and makes that durable.
+  ///
+  /// Throws `alreadyExists` when something has it by then. The corresponding C functions are `link`
+  /// and `unlink`; where the file system has no links, `rename`.
+  public func rename(_ old: String, toNew new: String) throws(BlockError) {
+    let from = path.appending(old)
+    let to = path.appending(new)
+    let status = from.withPlatformString { from in
+      to.withPlatformString { to in link(from, to) }
+    }
+    if status != 0 {
+      let error = Errno(rawValue: errno)
+      if error == .fileExists {
+        throw BlockError(.alreadyExists, "'\(to)' is there already; give another name")
+      }
+      guard [.notPermitted, .notSupported, .tooManyLinks].contains(error), !has(new) else {
+        throw .host(error, "Could not rename '\(from)' to '\(to)'")
+      }
+      return try rename(old, to: new)
+    }
+    try remove(old)
     try sync()
   }
 

@@ -76,7 +76,7 @@ extension BackupCommand {
       let isJSON = try Output.isJSON(output)
       let backups = try BackupSession(tool).chain(chain)
       let watch = tool.watcher()
-      let show = { watch(JobProgress(current: $0, total: $1)) }
+      let show: @Sendable (Int, Int) -> Bool = { watch(JobProgress(current: $0, total: $1)) }
       let disk = against.map { FilePath($0) }
       let report =
         record
@@ -102,6 +102,11 @@ extension BackupCommand {
       if let offset = disk.firstDifference {
         return "The disk differs from the last backup at offset \(offset)"
           + (disk.withoutBitmap.map { " (\($0))" } ?? ", which nothing marks as changed")
+      }
+      if disk.size != disk.was {
+        return "The disk has another size than the last backup (\(disk.size) and \(disk.was) "
+          + "bytes); what both have is the same, but for \(ByteSize.describe(disk.marked)) "
+          + "marked as changed"
       }
       return "The disk is what the last backup shows"
         + (disk.marked > 0 ? ", but for \(ByteSize.describe(disk.marked)) marked as changed" : "")
