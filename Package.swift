@@ -45,6 +45,7 @@ let package = Package(
     .library(name: "ImageOps", targets: ["ImageOps"]),
     .library(name: "Lamina", targets: ["Lamina"]),
     .library(name: "BlockTestKit", targets: ["BlockTestKit"]),
+    .library(name: "LaminaTestKit", targets: ["LaminaTestKit"]),
     .executable(name: "lamina", targets: ["LaminaTool"]),
   ],
   dependencies: [
@@ -66,6 +67,12 @@ let package = Package(
       [
         "Qcow2", "BackupJob", "ImageOps", "BlockLayer", "DirtyBitmap", "Execution", "Primitives",
         systemPackage,
+      ]),
+    library(
+      "LaminaTestKit",
+      [
+        "BlockTestKit", "Lamina", "Qcow2", "BackupJob", "ImageOps", "BlockLayer", "DirtyBitmap",
+        "Execution", "Primitives", systemPackage,
       ]),
     .executableTarget(
       name: "LaminaTool",
@@ -105,6 +112,8 @@ let package = Package(
         "BackupJob", "BlockTestKit", "BlockLayer", "Qcow2", "ImageOps", "Execution", "DirtyBitmap",
         "Primitives", systemPackage,
       ]),
+    tests("LaminaTestKitTests", ["LaminaTestKit"]),
+    tests("ScenarioTests", ["LaminaTestKit", systemPackage]),
     tests(
       "SimulationTests",
       [

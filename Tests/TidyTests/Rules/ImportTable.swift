@@ -16,6 +16,7 @@ enum ImportTable {
     "ImageOps": ["BlockLayer"],
     "Lamina": ["Qcow2", "BackupJob", "ImageOps"],
     "BlockTestKit": ["BlockLayer"],
+    "LaminaTestKit": ["BlockTestKit", "Lamina"],
     "LaminaTool": ["Lamina", "BlockTestKit", "ArgumentParser", "FoundationEssentials"],
   ]
 

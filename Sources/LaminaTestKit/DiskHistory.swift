@@ -1,0 +1,88 @@
+internal import BlockTestKit
+internal import Lamina
+internal import Synchronization
+
+/// What a disk was after each of its guest's requests, and what each of them dirtied.
+///
+/// A *moment* is a number of requests that have ended: 0 is the disk before the first. A guest has
+/// one request under way at a time, so that a backup begins at a moment and never within one.
+public final class DiskHistory: Sendable {
+  private struct Entry {
+    var image: SparseImage
+    var dirtied: ByteRange?
+    /// Whether the request failed: its range may be dirty or not.
+    var isFailed = false
+  }
+
+  private struct State {
+    var entries: [Entry]
+    var begun = 0
+  }
+
+  private let state: Mutex<State>
+
+  /// A disk that holds `image` at moment 0.
+  init(_ image: SparseImage) { state = Mutex(State(entries: [Entry(image: image)])) }
+
+  /// The moment that is now: how many requests have ended.
+  public var moment: Int { state.withLock { $0.entries.count - 1 } }
+
+  /// The latest moment that has begun: one more than `moment` while a request is under way.
+  public var latestMoment: Int { state.withLock { $0.begun } }
+
+  /// The disk as it was at `moment`.
+  public func image(at moment: Int) -> SparseImage { state.withLock { $0.entries[moment].image } }
+
+  /// The disk as it is now.
+  public var image: SparseImage { image(at: moment) }
+
+  func begin() { state.withLock { $0.begun += 1 } }
+
+  func end(_ image: SparseImage, dirtied: ByteRange?, isFailed: Bool = false) {
+    state.withLock { state in
+      state.entries.append(Entry(image: image, dirtied: dirtied, isFailed: isFailed))
+    }
+  }
+
+  /// The granules that were dirtied after `first` and up to `last`.
+  func dirt(after first: Int, upTo last: Int, granularity: Int) -> Dirt {
+    let entries = state.withLock { Array($0.entries[(first + 1)..<(last + 1)]) }
+    var dirt = Dirt()
+    for entry in entries {
+      guard let range = entry.dirtied, !range.isEmpty else { continue }
+      let granules = Dirt.granules(range, granularity)
+      dirt.possible.formUnion(granules)
+      if !entry.isFailed { dirt.certain.formUnion(granules) }
+    }
+    return dirt
+  }
+}
+
+/// The granules of a bitmap that must be dirty, and those that may be: failed requests dirty theirs
+/// or not.
+struct Dirt {
+  var certain: Set<Int> = []
+  var possible: Set<Int> = []
+
+  static func granules(_ range: ByteRange, _ granularity: Int) -> Range<Int> {
+    range.lower / granularity..<range.upper.dividedRoundingUp(by: granularity)
+  }
+
+  func allows(_ runs: [ByteRange], granularity: Int) -> Bool {
+    let found = Set(runs.flatMap { Dirt.granules($0, granularity) })
+    return found.isSuperset(of: certain) && found.isSubset(of: possible)
+  }
+
+  /// The bytes that a backup of a disk of `length` copies for it, in whole copy clusters.
+  func work(granularity: Int, cluster: Int, length: Int) -> ClosedRange<Int> {
+    let disk = ByteRange(0, length)
+    let bytes = { (granules: Set<Int>) in
+      let clusters = granules.flatMap { granule in
+        let range = ByteRange(offset: granule * granularity, count: granularity)
+        return Dirt.granules(range.intersection(disk), cluster)
+      }
+      return Set(clusters).count * cluster
+    }
+    return bytes(certain)...bytes(possible)
+  }
+}

@@ -1,0 +1,158 @@
+internal import ImageOps
+public import Lamina
+internal import Synchronization
+
+/// A backup of a lab's disk whose target is made and open.
+///
+/// `run()` does the rest; what runs its job in another way (a transaction) gives `spec` to it, and
+/// then calls `finish(_:)`.
+public final class PreparedBackup: Sendable {
+  /// What the job is to do.
+  public let spec: BackupSpec
+  /// The name of the target's image.
+  public let target: String
+  private let disk: LabDisk
+  private let series: BackupSeries?
+  private let node: BlockNode
+  /// Whether the image's chain is the whole disk.
+  private let isWhole: Bool
+  /// Whether series of increments stand on it.
+  private let isAnchor: Bool
+  /// The disk's moment before.
+  private let first: Int
+  private let last = Mutex<Int?>(nil)
+  private let eventCount: Int
+
+  init(
+    _ target: String, _ sync: BackupSpec.Sync, of disk: LabDisk, for series: BackupSeries? = nil,
+    clusterSize: Int = 65536, backing: String? = nil, bitmap: String? = nil, isWhole: Bool = true,
+    isAnchor: Bool = false
+  ) async throws {
+    let lab = disk.lab
+    try await lab.images.create(
+      target, length: disk.node.length, clusterSize: clusterSize, backing: backing)
+    do {
+      node = try await lab.open(target, readOnly: false)
+    } catch {
+      lab.images.remove(target)
+      throw error
+    }
+    self.target = target
+    self.disk = disk
+    self.series = series
+    self.isWhole = isWhole
+    self.isAnchor = isAnchor
+    spec = BackupSpec(
+      source: .named(disk.name), target: .node(node), sync: sync, bitmap: bitmap)
+    first = disk.history.moment
+    eventCount = lab.jobs.events.events.count
+  }
+
+  /// Runs the job, and checks what it leaves.
+  ///
+  /// Throws what a job that could not be made throws; its target is gone then.
+  public func run() async throws -> BackupRun {
+    let job: Job
+    do {
+      job = try await disk.lab.jobs.backup(spec)
+    } catch {
+      try await abandon()
+      throw error
+    }
+    didBegin()
+    return try await finish(job)
+  }
+
+  /// Says that the job was made: the disk's moment lies between the preparation and now.
+  public func didBegin() {
+    let moment = disk.history.latestMoment
+    last.withLock { $0 = $0 ?? moment }
+  }
+
+  /// Closes and removes the target: there was no job.
+  public func abandon() async throws {
+    try await disk.lab.close(node)
+    disk.lab.images.remove(target)
+  }
+
+  /// Waits for the job's end, closes the target, and checks what the job has left: on success the
+  /// target's chain is the disk as it was when the job began, and the bitmap has what was written
+  /// since; otherwise the bitmap has lost nothing, and the target is removed.
+  public func finish(_ job: Job) async throws -> BackupRun {
+    let result = await job.wait()
+    try await disk.lab.close(node)
+    let events = disk.lab.jobs.events.events.dropFirst(eventCount)
+    let isSuccess = result == .success
+    let moments = isSuccess ? try await findMoments() : []
+    let run = BackupRun(
+      job: job, result: result, events: events.filter { $0.device == job.id }, target: target,
+      moments: moments, work: work(moments).map { .within($0) } ?? .any)
+    if !isSuccess {
+      disk.lab.images.remove(target)
+      try await series?.checkBitmap()
+      return run
+    }
+    if let series {
+      series.add(target, moments: moments)
+      try await series.checkBitmap()
+    }
+    if isAnchor { disk.setAnchor(target) }
+    return run
+  }
+
+  // MARK: - The moment
+
+  /// The moments at which the job may have begun, as far as bitmap and target tell.
+  private func findMoments() async throws -> [Int] {
+    let last = last.withLock { $0 } ?? disk.history.latestMoment
+    var moments = Array(first...last)
+    if let series {
+      let granularity = series.bitmap.granularity
+      let (now, runs) = try await disk.whileQuiet { (disk.history.moment, series.bitmap.runs) }
+      moments.removeAll { moment in
+        let dirt = disk.history.dirt(after: moment, upTo: now, granularity: granularity)
+        return !dirt.allows(runs, granularity: granularity)
+      }
+      if moments.isEmpty {
+        throw LabError(
+          "\(disk.name): the bitmap after the backup to \(target) has \(runs), which is not what "
+            + "the guest wrote since any moment of the backup's start")
+      }
+    }
+    return isWhole ? try await momentsOfTarget(among: moments) : moments
+  }
+
+  private func momentsOfTarget(among moments: [Int]) async throws -> [Int] {
+    var found: [Int] = []
+    var results: [ComparisonResult] = []
+    for moment in moments {
+      let result = try await disk.lab.compare(target, with: disk.history.image(at: moment))
+      if result == .identical { found.append(moment) } else { results.append(result) }
+    }
+    if found.isEmpty {
+      throw LabError(
+        "the chain of \(target) is not the disk \(disk.name) as it was when the backup began: "
+          + "\(results)")
+    }
+    return found
+  }
+
+  /// The bytes that a job has to copy that began at one of `moments`.
+  private func work(_ moments: [Int]) -> ClosedRange<Int>? {
+    let cluster = max(65536, node.clusterSize)
+    let length = disk.node.length
+    guard let series else {
+      let all = length.dividedRoundingUp(by: cluster) * cluster
+      return all...all
+    }
+    let granularity = series.bitmap.granularity
+    let works = moments.map { moment in
+      disk.history.dirt(after: series.since, upTo: moment, granularity: granularity)
+        .work(granularity: granularity, cluster: cluster, length: length)
+    }
+    guard let least = works.map(\.lowerBound).min(), let most = works.map(\.upperBound).max() else {
+      return nil
+    }
+    return least...most
+  }
+}
