@@ -61,7 +61,8 @@ let package = Package(
     library("Qcow2", ["BlockLayer", "Primitives", "Execution", "DirtyBitmap", systemPackage]),
     library("ImageOps", ["BlockLayer", "Primitives"]),
     library("BlockTestKit", ["Primitives", "Execution", "BlockLayer", systemPackage]),
-    library("BackupJob", ["Primitives", "Execution", "DirtyBitmap", "BlockLayer"]),
+    library(
+      "BackupJob", ["Primitives", "Execution", "DirtyBitmap", "BlockLayer", systemPackage]),
     library(
       "Lamina",
       [
