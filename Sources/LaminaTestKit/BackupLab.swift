@@ -18,7 +18,11 @@ public final class BackupLab: Sendable {
   private let disks = Mutex<[LabDisk]>([])
   private let allSeries = Mutex<[BackupSeries]>([])
 
-  var context: LabContext { LabContext(world: world, graph: graph, jobs: jobs, images: images) }
+  private let clock = RequestClock()
+
+  var context: LabContext {
+    LabContext(world: world, graph: graph, jobs: jobs, images: images, clock: clock)
+  }
 
   /// An empty lab.
   public init(_ place: ImageStore.Place = .memory, in world: World) throws(BlockError) {
@@ -135,6 +139,20 @@ public final class BackupLab: Sendable {
   /// Guests must be at rest, and nothing written since the last backups.
   public func checkBackups() async throws {
     for series in allSeries.withLock({ $0 }) { try await series.checkBackups() }
+  }
+
+  /// Checks that backups of several disks are of one moment: no guest's request that one of them
+  /// has ended before a request began that another one lacks, and the other way round.
+  public func checkSameMoment(_ runs: [(disk: LabDisk, run: BackupRun)]) throws {
+    let times = runs.map { disk, run in run.moments.map { disk.history.time(of: $0) } }
+    var common = [0..<Int.max]
+    for candidates in times {
+      common = common.flatMap { range in candidates.map(range.clamped(to:)) }.filter { !$0.isEmpty }
+    }
+    guard common.isEmpty else { return }
+    throw LabError(
+      "the backups of \(runs.map(\.disk.name).joined(separator: " and ")) are of different moments:"
+        + " \(times)")
   }
 
   /// Checks that jobs have left nothing: no job, no filter, no busy bitmap, no target.

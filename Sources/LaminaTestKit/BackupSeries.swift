@@ -45,9 +45,19 @@ public final class BackupSeries: Sendable {
   /// The moment from which on the bitmap has what was written.
   var since: Int { state.withLock { $0.since } }
 
-  /// Says that the bitmap has only what was written after `moment`: for what a test does to the
-  /// bitmap itself, as in a transaction.
-  public func restart(at moment: Int) { state.withLock { $0.since = moment } }
+  /// Says that the bitmap was made to start anew by something else than this series: it has what
+  /// was written since the moment of `run`, a backup of the disk in the same transaction.
+  ///
+  /// Checked at once.
+  public func restart(with run: BackupRun) async throws {
+    for moment in run.moments.dropLast() {
+      state.withLock { $0.since = moment }
+      if (try? await checkBitmap()) != nil { return }
+    }
+    guard let last = run.moments.last else { return }
+    state.withLock { $0.since = last }
+    try await checkBitmap()
+  }
 
   // MARK: - Backups
 

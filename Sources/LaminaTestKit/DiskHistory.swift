@@ -10,6 +10,9 @@ public final class DiskHistory: Sendable {
   private struct Entry {
     var image: SparseImage
     var dirtied: ByteRange?
+    /// When the request began and ended.
+    var began: Int
+    var ended: Int
     /// Whether the request failed: its range may be dirty or not.
     var isFailed = false
   }
@@ -17,12 +20,17 @@ public final class DiskHistory: Sendable {
   private struct State {
     var entries: [Entry]
     var begun = 0
+    var lastBegan = 0
   }
 
   private let state: Mutex<State>
+  private let clock: RequestClock
 
   /// A disk that holds `image` at moment 0.
-  init(_ image: SparseImage) { state = Mutex(State(entries: [Entry(image: image)])) }
+  init(_ image: SparseImage, _ clock: RequestClock) {
+    self.clock = clock
+    state = Mutex(State(entries: [Entry(image: image, dirtied: nil, began: 0, ended: 0)]))
+  }
 
   /// The moment that is now: how many requests have ended.
   public var moment: Int { state.withLock { $0.entries.count - 1 } }
@@ -36,11 +44,28 @@ public final class DiskHistory: Sendable {
   /// The disk as it is now.
   public var image: SparseImage { image(at: moment) }
 
-  func begin() { state.withLock { $0.begun += 1 } }
+  func begin() {
+    state.withLock { state in
+      state.begun += 1
+      state.lastBegan = clock.next()
+    }
+  }
 
   func end(_ image: SparseImage, dirtied: ByteRange?, isFailed: Bool = false) {
     state.withLock { state in
-      state.entries.append(Entry(image: image, dirtied: dirtied, isFailed: isFailed))
+      state.entries.append(
+        Entry(
+          image: image, dirtied: dirtied, began: state.lastBegan, ended: clock.next(),
+          isFailed: isFailed))
+    }
+  }
+
+  /// The time within which `moment` lies: after the begin of its last request, and before the end
+  /// of the next one.
+  func time(of moment: Int) -> Range<Int> {
+    state.withLock { state in
+      let next = moment + 1 < state.entries.count ? state.entries[moment + 1].ended : .max
+      return state.entries[moment].began..<next
     }
   }
 
@@ -85,4 +110,11 @@ struct Dirt {
     }
     return bytes(certain)...bytes(possible)
   }
+}
+
+/// Numbers the begins and ends of the requests of all guests of a lab.
+final class RequestClock: Sendable {
+  private let last = Atomic<Int>(0)
+
+  func next() -> Int { last.add(1, ordering: .relaxed).newValue }
 }

@@ -7,6 +7,7 @@ struct LabContext: Sendable {
   let graph: BlockGraph
   let jobs: JobRegistry
   let images: ImageStore
+  let clock: RequestClock
 
   /// Opens an image of the store with its backing chain.
   func open(_ name: String, readOnly: Bool = true) async throws(BlockError) -> BlockNode {

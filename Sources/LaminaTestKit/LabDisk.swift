@@ -27,7 +27,7 @@ public final class LabDisk: Sendable {
     self.node = node
     self.lab = lab
     guest = try BlockBackend(node, in: lab.graph, name: name)
-    history = DiskHistory(contents)
+    history = DiskHistory(contents, lab.clock)
   }
 
   /// The name of the last full backup, on which series of increments stand.
