@@ -7,6 +7,15 @@ internal import Synchronization
 /// Use it inside `world.run { … }`. In a simulated World on `ImageStore.Place.memory` a seed
 /// repeats the same run.
 public final class BackupLab: Sendable {
+  /// How backups get at their targets.
+  public enum Command: Sendable {
+    /// The lab makes and opens the image, and the job gets a node: QMP's `blockdev-backup`.
+    case blockdevBackup
+    /// The job gets a file's name, and makes the image of a full backup itself: QMP's
+    /// `drive-backup`.
+    case driveBackup
+  }
+
   /// The World in which everything happens.
   public let world: World
   /// The disks' graph.
@@ -18,15 +27,20 @@ public final class BackupLab: Sendable {
   private let disks = Mutex<[LabDisk]>([])
   private let allSeries = Mutex<[BackupSeries]>([])
 
+  private let command: Command
   private let clock = RequestClock()
 
   var context: LabContext {
-    LabContext(world: world, graph: graph, jobs: jobs, images: images, clock: clock)
+    LabContext(
+      world: world, graph: graph, jobs: jobs, images: images, clock: clock, command: command)
   }
 
   /// An empty lab.
-  public init(_ place: ImageStore.Place = .memory, in world: World) throws(BlockError) {
+  public init(
+    _ place: ImageStore.Place = .memory, in world: World, command: Command = .blockdevBackup
+  ) throws(BlockError) {
     self.world = world
+    self.command = command
     images = try ImageStore(place, in: world)
     graph = BlockGraph(world: world, registry: images.registry)
     jobs = JobRegistry(graph: graph)
@@ -34,11 +48,11 @@ public final class BackupLab: Sendable {
 
   /// Runs `body` on a lab in `world`, and closes the lab, whether or not `body` throws.
   public static func run(
-    _ place: ImageStore.Place = .memory, in world: World,
+    _ place: ImageStore.Place = .memory, in world: World, command: Command = .blockdevBackup,
     _ body: @escaping @Sendable (BackupLab) async throws -> Void
   ) async throws {
     try await world.run { () async throws -> Void in
-      let lab = try BackupLab(place, in: world)
+      let lab = try BackupLab(place, in: world, command: command)
       do {
         try await body(lab)
       } catch {

@@ -31,7 +31,7 @@ extension LabDisk {
     let target = name + ".full.qcow2"
     lab.images.remove(target)
     return try await PreparedBackup(
-      target, .full, of: self, clusterSize: clusterSize, isAnchor: true)
+      .init(target: target, clusterSize: clusterSize, isAnchor: true), of: self)
   }
 }
 

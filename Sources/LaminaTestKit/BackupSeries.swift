@@ -78,10 +78,11 @@ public final class BackupSeries: Sendable {
     clusterSize: Int = 65536, backed: Bool = true
   ) async throws -> PreparedBackup {
     let number = state.withLock { $0.nextNumber }
-    return try await PreparedBackup(
-      "\(disk.name).\(name).inc\(number).qcow2", .incremental, of: disk, for: self,
+    let plan = PreparedBackup.Plan(
+      target: "\(disk.name).\(name).inc\(number).qcow2", sync: .incremental,
       clusterSize: clusterSize, backing: backed ? lastTarget : nil, bitmap: name,
       isWhole: backed)
+    return try await PreparedBackup(plan, of: disk, for: self)
   }
 
   /// Makes a full backup, the reference of the last increment, if the disk has not changed since.
@@ -89,7 +90,7 @@ public final class BackupSeries: Sendable {
   public func makeReference() async throws -> BackupRun? {
     guard let last = backups.last, !disk.isAtWork else { return nil }
     let name = "\(disk.name).\(name).ref\(backups.count - 1).qcow2"
-    let prepared = try await PreparedBackup(name, .full, of: disk)
+    let prepared = try await PreparedBackup(.init(target: name), of: disk)
     let run = try await prepared.run()
     guard run.moments.contains(where: last.moments.contains) else {
       disk.lab.images.remove(name)

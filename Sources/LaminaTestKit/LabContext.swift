@@ -8,12 +8,32 @@ struct LabContext: Sendable {
   let jobs: JobRegistry
   let images: ImageStore
   let clock: RequestClock
+  let command: BackupLab.Command
 
   /// Opens an image of the store with its backing chain.
   func open(_ name: String, readOnly: Bool = true) async throws(BlockError) -> BlockNode {
     try await graph.changes.withLock { () async throws(BlockError) in
       try await graph.open(
         images.path(name), OpenOptions(format: "qcow2", readOnly: readOnly, discard: .unmap))
+    }
+  }
+
+  /// Makes the image of a backup's target.
+  func create(_ plan: PreparedBackup.Plan, length: Int) async throws(BlockError) {
+    try await images.create(
+      plan.target, length: length, clusterSize: plan.clusterSize, backing: plan.backing)
+  }
+
+  /// Makes the image of a backup's target, and opens it.
+  func makeTarget(
+    _ plan: PreparedBackup.Plan, length: Int
+  ) async throws(BlockError) -> BlockNode {
+    try await create(plan, length: length)
+    do throws(BlockError) {
+      return try await open(plan.target, readOnly: false)
+    } catch {
+      images.remove(plan.target)
+      throw error
     }
   }
 

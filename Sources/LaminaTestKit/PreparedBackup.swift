@@ -2,18 +2,20 @@ internal import ImageOps
 public import Lamina
 internal import Synchronization
 
-/// A backup of a lab's disk whose target is made and open.
+/// A backup of a lab's disk that is ready to run, with its target.
 ///
-/// `run()` does the rest; what runs its job in another way (a transaction) gives `spec` to it, and
-/// then calls `finish(_:)`.
+/// `run()` does the rest; what runs its job in another way (a transaction) gives `action` to it,
+/// calls `didBegin()`, and then `finish(_:)`.
 public final class PreparedBackup: Sendable {
-  /// What the job is to do.
-  public let spec: BackupSpec
+  /// What the job is to do, as an action of a transaction.
+  public let action: Transaction.Action
   /// The name of the target's image.
   public let target: String
   private let disk: LabDisk
   private let series: BackupSeries?
-  private let node: BlockNode
+  /// The target's node; nil when the job opens the image itself.
+  private let node: BlockNode?
+  private let clusterSize: Int
   /// Whether the image's chain is the whole disk.
   private let isWhole: Bool
   /// Whether series of increments stand on it.
@@ -23,27 +25,42 @@ public final class PreparedBackup: Sendable {
   private let last = Mutex<Int?>(nil)
   private let eventCount: Int
 
-  init(
-    _ target: String, _ sync: BackupSpec.Sync, of disk: LabDisk, for series: BackupSeries? = nil,
-    clusterSize: Int = 65536, backing: String? = nil, bitmap: String? = nil, isWhole: Bool = true,
-    isAnchor: Bool = false
-  ) async throws {
+  /// What a backup is made of.
+  struct Plan {
+    var target: String
+    var sync = BackupSpec.Sync.full
+    var clusterSize = 65536
+    var backing: String?
+    var bitmap: String?
+    var isWhole = true
+    var isAnchor = false
+  }
+
+  init(_ plan: Plan, of disk: LabDisk, for series: BackupSeries? = nil) async throws {
     let lab = disk.lab
-    try await lab.images.create(
-      target, length: disk.node.length, clusterSize: clusterSize, backing: backing)
-    do {
-      node = try await lab.open(target, readOnly: false)
-    } catch {
-      lab.images.remove(target)
-      throw error
-    }
-    self.target = target
+    let length = disk.node.length
+    target = plan.target
+    clusterSize = plan.clusterSize
+    isWhole = plan.isWhole
+    isAnchor = plan.isAnchor
     self.disk = disk
     self.series = series
-    self.isWhole = isWhole
-    self.isAnchor = isAnchor
-    spec = BackupSpec(
-      source: .named(disk.name), target: .node(node), sync: sync, bitmap: bitmap)
+    if lab.command == .blockdevBackup {
+      let node = try await lab.makeTarget(plan, length: length)
+      self.node = node
+      action = .backup(
+        BackupSpec(
+          source: .named(disk.name), target: .node(node), sync: plan.sync, bitmap: plan.bitmap))
+    } else {
+      node = nil
+      // What drive-backup makes is like this.
+      let isPlain = plan.backing == nil && plan.clusterSize == 65536 && plan.sync == .full
+      if !isPlain { try await lab.create(plan, length: length) }
+      action = .driveBackup(
+        DriveBackupSpec(
+          source: .named(disk.name), target: lab.images.path(target), sync: plan.sync,
+          format: "qcow2", mode: isPlain ? .absolutePaths : .existing, bitmap: plan.bitmap))
+    }
     first = disk.history.moment
     eventCount = lab.jobs.events.events.count
   }
@@ -54,7 +71,12 @@ public final class PreparedBackup: Sendable {
   public func run() async throws -> BackupRun {
     let job: Job
     do {
-      job = try await disk.lab.jobs.backup(spec)
+      job =
+        switch action {
+        case .backup(let spec): try await disk.lab.jobs.backup(spec)
+        case .driveBackup(let spec): try await disk.lab.jobs.driveBackup(spec)
+        default: throw LabError("a prepared backup is no other action")
+        }
     } catch {
       try await abandon()
       throw error
@@ -71,7 +93,7 @@ public final class PreparedBackup: Sendable {
 
   /// Closes and removes the target: there was no job.
   public func abandon() async throws {
-    try await disk.lab.close(node)
+    try await closeTarget()
     disk.lab.images.remove(target)
   }
 
@@ -80,7 +102,7 @@ public final class PreparedBackup: Sendable {
   /// since; otherwise the bitmap has lost nothing, and the target is removed.
   public func finish(_ job: Job) async throws -> BackupRun {
     let result = await job.wait()
-    try await disk.lab.close(node)
+    try await closeTarget()
     let events = disk.lab.jobs.events.events.dropFirst(eventCount)
     let isSuccess = result == .success
     let moments = isSuccess ? try await findMoments() : []
@@ -98,6 +120,10 @@ public final class PreparedBackup: Sendable {
     }
     if isAnchor { disk.setAnchor(target) }
     return run
+  }
+
+  private func closeTarget() async throws {
+    if let node { try await disk.lab.close(node) }
   }
 
   // MARK: - The moment
@@ -139,7 +165,7 @@ public final class PreparedBackup: Sendable {
 
   /// The bytes that a job has to copy that began at one of `moments`.
   private func work(_ moments: [Int]) -> ClosedRange<Int>? {
-    let cluster = max(65536, node.clusterSize)
+    let cluster = max(65536, clusterSize)
     let length = disk.node.length
     guard let series else {
       let all = length.dividedRoundingUp(by: cluster) * cluster

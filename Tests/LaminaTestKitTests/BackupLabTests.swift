@@ -81,7 +81,8 @@ import Testing
     try await play { lab, disk, series in
       try lab.checkAtRest()
       let prepared = try await series.prepareBackup()
-      let job = try await lab.jobs.prepareBackup(prepared.spec)
+      guard case .backup(let spec) = prepared.action else { return }
+      let job = try await lab.jobs.prepareBackup(spec)
       #expect(await description { try lab.checkAtRest() } == "jobs are left: drive0")
       try job.cancel()
       prepared.didBegin()

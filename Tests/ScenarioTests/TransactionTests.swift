@@ -22,7 +22,7 @@ import Testing
       let jobs = try await lab.jobs.transaction([
         .clearBitmap(node: "drive0", name: "bitmap0"),
         .clearBitmap(node: "drive0", name: "bitmap1"),
-        .backup(prepared.spec),
+        prepared.action,
       ])
       prepared.didBegin()
       let full = try await prepared.finish(try #require(jobs.first))
@@ -122,7 +122,7 @@ private struct DiskPair {
   func run(idleWork: Int) async throws -> Bool {
     let prepared = [try await series[0].prepareBackup(), try await series[1].prepareBackup()]
     let jobs = try await scene.lab.jobs.transaction(
-      prepared.map { .backup($0.spec) }, completion: .grouped)
+      prepared.map(\.action), completion: .grouped)
     for backup in prepared { backup.didBegin() }
     let runs = [try await prepared[0].finish(jobs[0]), try await prepared[1].finish(jobs[1])]
     let events = scene.lab.jobs.events.take()
