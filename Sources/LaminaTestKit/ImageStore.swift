@@ -75,7 +75,7 @@ public final class ImageStore: Sendable {
     options.backingFormat = backing.map { _ in "qcow2" }
     let graph = BlockGraph(world: world, registry: registry, policy: .none)
     if let disks {
-      let disk = SimulatedDisk(in: world)
+      let disk = SimulatedDisk(in: world, forgets: false)
       let node = try graph.addNode(disk)
       try await Qcow2Driver.create(options, in: node)
       try await graph.close(node)

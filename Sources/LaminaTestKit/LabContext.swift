@@ -45,7 +45,7 @@ struct LabContext: Sendable {
   /// Compares what the chain of the image `name` shows with `image`.
   func compare(_ name: String, with image: SparseImage) async throws -> ComparisonResult {
     let own = BlockGraph(world: world, registry: images.registry)
-    let other = SimulatedDisk(image, in: world, schedulingPoints: false)
+    let other = SimulatedDisk(image, in: world, schedulingPoints: false, forgets: false)
     let model = try own.addNode(other, options: NodeOptions(isReadOnly: true))
     return try await compare(name, with: model)
   }
