@@ -116,10 +116,8 @@ public final class BackupSeries: Sendable {
     try await disk.whileQuiet {
       let dirt = disk.history.dirt(
         after: since, upTo: disk.history.moment, granularity: bitmap.granularity)
-      guard dirt.allows(bitmap.runs, granularity: bitmap.granularity) else {
-        throw LabError(
-          "\(disk.name): the bitmap '\(name)' has \(bitmap.runs), where the guest has dirtied the "
-            + "granules \(dirt.certain.sorted())")
+      if let difference = dirt.difference(from: bitmap.runs, granularity: bitmap.granularity) {
+        throw LabError("\(disk.name): the bitmap '\(name)' is wrong: \(difference)")
       }
     }
   }

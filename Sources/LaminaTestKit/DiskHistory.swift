@@ -94,8 +94,18 @@ struct Dirt {
   }
 
   func allows(_ runs: [ByteRange], granularity: Int) -> Bool {
+    difference(from: runs, granularity: granularity) == nil
+  }
+
+  /// The first granule that is not as it must be, in words; nil when all are.
+  func difference(from runs: [ByteRange], granularity: Int) -> String? {
     let found = Set(runs.flatMap { Dirt.granules($0, granularity) })
-    return found.isSuperset(of: certain) && found.isSubset(of: possible)
+    let wrong = certain.subtracting(found).union(found.subtracting(possible))
+    guard let first = wrong.min() else { return nil }
+    let range = ByteRange(offset: first * granularity, count: granularity)
+    return found.contains(first)
+      ? "\(range) is dirty, and no request has dirtied it"
+      : "\(range) is clean, and a request has dirtied it"
   }
 
   /// The bytes that a backup of a disk of `length` copies for it, in whole copy clusters.

@@ -141,8 +141,8 @@ public final class PreparedBackup: Sendable {
       }
       if moments.isEmpty {
         throw LabError(
-          "\(disk.name): the bitmap after the backup to \(target) has \(runs), which is not what "
-            + "the guest wrote since any moment of the backup's start")
+          "\(disk.name): what the bitmap has after the backup to \(target) is not what the guest "
+            + "wrote since any moment at which the backup can have begun")
       }
     }
     return isWhole ? try await momentsOfTarget(among: moments) : moments
