@@ -15,16 +15,20 @@ final class BackupJob: JobBody {
   private let graph: BlockGraph
   /// Keeps the filter in use although nobody may be above it, and its length.
   private let hold: BlockEdge
+  /// Whether the target is closed at the job's end.
+  private let ownsTarget: Bool
 
   private var engine: CopyEngine { driver.engine }
 
   init(
-    _ plan: BackupPlan, filter: BlockNode, driver: CopyBeforeWriteDriver, graph: BlockGraph
+    _ plan: BackupPlan, filter: BlockNode, driver: CopyBeforeWriteDriver, graph: BlockGraph,
+    ownsTarget: Bool
   ) throws(BlockError) {
     self.plan = plan
     self.filter = filter
     self.driver = driver
     self.graph = graph
+    self.ownsTarget = ownsTarget
     hold = try BlockEdge(
       .root, to: filter,
       permissions: EdgePermissions(taken: [], shared: .all.subtracting(.resize)),
@@ -123,8 +127,6 @@ final class BackupJob: JobBody {
   // MARK: - Out of the graph
 
   func finish(_ job: Job, _ ending: JobEnding) async {
-    await graph.changes.lock()
-    defer { graph.changes.unlock() }
     await graph.drained(plan.source) {
       await settleBitmap(ending)
       driver.deactivate()
@@ -138,6 +140,19 @@ final class BackupJob: JobBody {
     }
     await dismantle()
     job.registry.unblock(job)
+    if ownsTarget { await closeTarget(job) }
+  }
+
+  /// Closes a target that nobody else has come to use.
+  ///
+  /// What was copied for guests since the last flush is made durable here.
+  private func closeTarget(_ job: Job) async {
+    guard plan.target.parentEdges.isEmpty else { return }
+    do {
+      try await graph.close(plan.target)
+    } catch {
+      job.report(operation: CopyFailure.Operation.write.rawValue, action: .report)
+    }
   }
 
   private func settleBitmap(_ ending: JobEnding) async {

@@ -26,8 +26,26 @@ struct BackupPlan {
     clusterSize = CopyEngine.clusterSize(for: target)
     jobID = spec.jobID ?? registry.graph.deviceName(at: source) ?? ""
     try checkNodes(registry)
-    try checkLimits()
+    try Self.checkLimits(spec, bitmap, bitmapMode)
     try checkLengths()
+  }
+
+  /// Checks all that can be checked before there is a target; the source.
+  static func checkSource(
+    _ spec: BackupSpec, _ registry: JobRegistry
+  ) throws(JobError) -> BlockNode {
+    let source: BlockNode
+    do {
+      source = try spec.source.resolve(in: registry.graph)
+    } catch {
+      throw .block(error)
+    }
+    let (bitmap, mode) = try checkModes(spec, source)
+    try registry.checkNotBusy(source)
+    try checkLimits(spec, bitmap, mode)
+    try Job.check(speed: spec.speed)
+    try registry.checkIdentifier(spec.jobID ?? registry.graph.deviceName(at: source) ?? "")
+    return source
   }
 
   // MARK: - Modes
@@ -80,14 +98,16 @@ struct BackupPlan {
     try registry.checkNotBusy(target)
   }
 
-  private func checkLimits() throws(JobError) {
+  private static func checkLimits(
+    _ spec: BackupSpec, _ bitmap: DirtyBitmap?, _ mode: BackupSpec.BitmapMode
+  ) throws(JobError) {
     guard (1...CopyLimits.maximumWorkerCount).contains(spec.maxWorkers) else {
-      throw Self.invalid("max-workers must be between 1 and \(CopyLimits.maximumWorkerCount)")
+      throw invalid("max-workers must be between 1 and \(CopyLimits.maximumWorkerCount)")
     }
     guard spec.maxChunk >= 0 else {
-      throw Self.invalid("max-chunk must be zero (which means no limit) or positive")
+      throw invalid("max-chunk must be zero (which means no limit) or positive")
     }
-    if let bitmap, bitmapMode != .never, bitmap.isReadOnly {
+    if let bitmap, mode != .never, bitmap.isReadOnly {
       let error = BitmapError.readOnly(bitmap.name ?? "")
       throw JobError(.bitmap, error.message, cause: error)
     }

@@ -1,79 +1,115 @@
 internal import Execution
+internal import Synchronization
 
 /// From the start to the end.
 extension Job {
-  /// Starts the work: a transaction's commit.
+  /// Starts the work, and that of the other members of its group: a transaction's commit.
   ///
   /// Does nothing for a job that was cancelled before.
-  public func start() {
-    let isFirst = changing { state in
+  public func start() { group.start() }
+
+  /// Becomes running; false when it has ended or begun already.
+  func begin() -> Bool {
+    changing { state in
       guard !state.isStarted else { return false }
       state.isStarted = true
       become(.running, &state)
       return true
     }
-    if isFirst { drive(unstarted: false) }
+  }
+
+  /// Works, to the end.
+  func drive() {
+    world.spawn { [self] in
+      var failure: JobError?
+      do throws(JobError) { try await body.run(self) } catch { failure = error }
+      await group.rest(self, failure)
+    }
   }
 
   /// Forgets a job whose creation failed after it had its name.
   func withdraw() {
+    group.remove(self)
     changing { state in
       registry.forget(self)
       become(.null, &state)
     }
   }
 
-  /// Runs the rest of the job's life.
-  func drive(unstarted: Bool) {
-    world.spawn { [self] in
-      var failure: JobError?
-      if !unstarted {
-        do throws(JobError) { try await body.run(self) } catch { failure = error }
-      }
-      let result = await settle(failure)
-      await body.finish(self, result.ending)
-      conclude(result, tells: !unstarted)
-    }
+  /// Undoes a job that was prepared and has not started, as part of a change of the graph: what a
+  /// transaction that fails does.
+  func abandon() async {
+    group.remove(self)
+    cancelFromGroup()
+    await end()
   }
 
-  /// Decides how the job ends, and goes through the states up to there.
-  private func settle(_ failure: JobError?) async -> JobResult {
-    if let result = changing({ state in abortIfNeeded(failure, &state) }) { return result }
-    // A group of jobs would wait here until all are `waiting`.
+  // MARK: - What the group does
+
+  /// Whether the work is over.
+  var isAtRest: Bool { state.withLock { $0.isAtRest } }
+
+  /// The work is over; answers whether the job aborts, rather than waits.
+  func rest(_ failure: JobError?) -> Bool {
     changing { state in
-      become(.waiting, &state)
+      state.isAtRest = true
+      state.failure = state.isCancelled ? nil : failure
+      guard state.isCancelled || failure != nil else {
+        become(.waiting, &state)
+        return false
+      }
+      // A job that failed while it came to rest leaves that to nobody.
+      if state.status == .paused { become(.running, &state) }
+      become(.aborting, &state)
+      return true
+    }
+  }
+
+  /// The whole group is at rest, without a failure.
+  func becomePending() {
+    changing { state in
       become(.pending, &state)
-      if isAutoFinalizing { state.isFinalizeRequested = true }
-    }
-    if !isAutoFinalizing { registry.events.append(.pending(type: type, id: id)) }
-    await wait { !$0.isFinalizeRequested && !$0.isCancelled }
-    return changing { state in
-      if let result = abortIfNeeded(nil, &state) { return result }
-      state.isSettled = true
-      return .success
+      if !isAutoFinalizing { registry.events.append(.pending(type: type, id: id)) }
     }
   }
 
-  private func abortIfNeeded(_ failure: JobError?, _ state: inout State) -> JobResult? {
-    let result: JobResult
-    if state.isCancelled {
-      result = .cancelled
-    } else if let failure {
-      result = .failure(failure)
-    } else {
-      return nil
+  /// Cancels the job, unless it has failed: another member of the group did, or was cancelled.
+  ///
+  /// One that has not started is at rest at once.
+  func cancelFromGroup() {
+    changing { state in
+      guard state.status != .aborting else { return }
+      state.isCancelled = true
+      endPause(&state)
+      guard !state.isStarted else { return }
+      state.isStarted = true
+      state.isUnstarted = true
+      state.isAtRest = true
+      become(.aborting, &state)
     }
-    state.isSettled = true
-    // A job that failed while it came to rest leaves that to nobody.
-    if state.status == .paused { become(.running, &state) }
-    become(.aborting, &state)
-    return result
   }
 
-  private func conclude(_ result: JobResult, tells: Bool) {
+  /// Ends the job as it is decided, as part of a change of the graph.
+  func end() async {
+    let result = changing { state in
+      let result = Self.result(state)
+      if result != .success, state.status != .aborting { become(.aborting, &state) }
+      return result
+    }
+    await body.finish(self, result.ending)
+    conclude(result)
+  }
+
+  private static func result(_ state: State) -> JobResult {
+    if state.isCancelled { return .cancelled }
+    return state.failure.map { .failure($0) } ?? .success
+  }
+
+  private func conclude(_ result: JobResult) {
     let progress = body.progress
     changing { state in
       state.lastProgress = progress
+      let tells = !state.isUnstarted
       if tells { tellEnd(result, progress, state.speed) }
       become(.concluded, &state)
       state.result = result

@@ -2,27 +2,28 @@ internal import Synchronization
 
 /// The commands of a job's users, with QEMU's refusals.
 extension Job {
-  /// Asks the job to end; what it has done is undone.
+  /// Asks the job to end, and with it all of its group; what they have done is undone.
   ///
   /// Returns at once. A backup that was paused by its user goes on to its end; only an unforced
   /// cancellation refuses to touch it.
   ///
   /// Source: QMP's `job-cancel`, and `block-job-cancel` with its `force`.
   public func cancel(force: Bool = true) throws(JobError) {
-    let isUnstarted = try changing { state throws(JobError) in
-      guard state.status.admits(.cancel), !state.isSettled else {
+    try group.cancel(self, force: force)
+  }
+
+  /// Marks the job as cancelled, or refuses to.
+  func noteCancellation(force: Bool, isEnding: Bool) throws(JobError) {
+    try changing { state throws(JobError) in
+      guard state.status.admits(.cancel), !isEnding else {
         throw .refused(.cancel, id, state.status)
       }
       if !force, state.isUserPaused {
         throw JobError(.wrongState, "The block job for device '\(id)' is currently paused")
       }
-      let isUnstarted = !state.isStarted
       state.isCancelled = true
-      state.isStarted = true
       endPause(&state)
-      return isUnstarted
     }
-    if isUnstarted { drive(unstarted: true) }
   }
 
   /// Brings the job's own work to rest.
@@ -70,17 +71,11 @@ extension Job {
     try state.withLock { state throws(JobError) in try check(.complete, state) }
   }
 
-  /// Lets a pending job change bitmaps and graph; returns when it is concluded.
+  /// Lets a pending job and all of its group change bitmaps and graph; returns when they are
+  /// concluded.
   ///
   /// Source: QMP's `job-finalize`.
-  public func finalize() async throws(JobError) {
-    try changing { state throws(JobError) in
-      try check(.finalize, state)
-      if state.isSettled { throw .refused(.finalize, id, state.status) }
-      state.isFinalizeRequested = true
-    }
-    _ = await wait()
-  }
+  public func finalize() async throws(JobError) { try await group.finalize(self) }
 
   /// Forgets a concluded job, and frees its name.
   ///
@@ -103,7 +98,7 @@ extension Job {
     guard state.status.admits(verb) else { throw .refused(verb, id, state.status) }
   }
 
-  private func endPause(_ state: inout State) {
+  func endPause(_ state: inout State) {
     state.isUserPaused = false
     state.isParked = false
     if state.status == .paused { become(.running, &state) }

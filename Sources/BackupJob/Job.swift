@@ -21,6 +21,7 @@ public final class Job: Sendable {
 
   let registry: JobRegistry
   let body: any JobBody
+  let group: JobGroup
   let state: Mutex<State>
 
   struct State {
@@ -29,9 +30,12 @@ public final class Job: Sendable {
     var isStarted = false
     var isUserPaused = false
     var isCancelled = false
-    /// Whether the end has begun, which nothing stops any more.
-    var isSettled = false
-    var isFinalizeRequested = false
+    /// Whether the job ended before it started.
+    var isUnstarted = false
+    /// Whether the work is over.
+    var isAtRest = false
+    /// Why the work failed.
+    var failure: JobError?
     /// Whether somebody waits at a pause point.
     var isParked = false
     /// Requests of the job's own that are under way.
@@ -44,7 +48,7 @@ public final class Job: Sendable {
 
   init(
     id: String, type: String, speed: Int, autoFinalize: Bool, autoDismiss: Bool,
-    registry: JobRegistry, body: any JobBody
+    registry: JobRegistry, body: any JobBody, group: JobGroup = JobGroup()
   ) {
     self.id = id
     self.type = type
@@ -52,7 +56,9 @@ public final class Job: Sendable {
     isAutoDismissing = autoDismiss
     self.registry = registry
     self.body = body
+    self.group = group
     state = Mutex(State(speed: speed))
+    group.add(self)
   }
 
   /// The World whose threads run the job.
@@ -142,6 +148,8 @@ protocol JobBody: AnyObject, Sendable {
   func run(_ job: Job) async throws(JobError)
 
   /// Makes the work's result valid, or undoes it, and takes the job's traces off the graph.
+  ///
+  /// The caller holds the graph's `changes`.
   func finish(_ job: Job, _ ending: JobEnding) async
 
   /// Somebody paused, resumed or cancelled the job: what waits must look.

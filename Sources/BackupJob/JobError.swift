@@ -1,4 +1,5 @@
 public import BlockLayer
+internal import DirtyBitmap
 
 /// Why a job command was refused, or a job failed.
 ///
@@ -26,6 +27,8 @@ public struct JobError: Error, Sendable, CustomStringConvertible {
     public static let block = Code(description: "block")
     /// A dirty bitmap refused; `cause` is its error.
     public static let bitmap = Code(description: "bitmap")
+    /// A transaction's `abort` did what it is for.
+    public static let aborted = Code(description: "aborted")
     /// The job was cancelled.
     public static let cancelled = Code(description: "cancelled")
   }
@@ -62,6 +65,11 @@ extension JobError {
   /// The block layer's error as it is.
   static func block(_ error: BlockError) -> JobError {
     JobError(.block, error.message, cause: error)
+  }
+
+  /// The bitmap's error as it is.
+  static func bitmap(_ error: BitmapError) -> JobError {
+    JobError(.bitmap, error.message, cause: error)
   }
 
   /// What a job that failed with an I/O error says of it: the text of the errno, as guests and

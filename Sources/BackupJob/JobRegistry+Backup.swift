@@ -24,11 +24,21 @@ extension JobRegistry {
   public func prepareBackup(_ spec: BackupSpec) async throws(JobError) -> Job {
     await graph.changes.lock()
     defer { graph.changes.unlock() }
+    return try await prepareBackup(spec, JobGroup())
+  }
+
+  /// Prepares a backup as part of a change of the graph.
+  ///
+  /// `ownsTarget`: the target is the job's own, to be closed at its end. When this throws, it is
+  /// the caller's still.
+  func prepareBackup(
+    _ spec: BackupSpec, _ group: JobGroup, ownsTarget: Bool = false
+  ) async throws(JobError) -> Job {
     let plan = try BackupPlan(spec, self)
-    let body = try await makeBody(plan)
+    let body = try await makeBody(plan, ownsTarget)
     do throws(JobError) {
       try plan.checkChunk()
-      return try await makeJob(plan, body)
+      return try await makeJob(plan, body, group)
     } catch {
       await body.dismantle()
       throw error
@@ -36,7 +46,9 @@ extension JobRegistry {
   }
 
   /// Makes the filter, connected to nothing above.
-  private func makeBody(_ plan: BackupPlan) async throws(JobError) -> BackupJob {
+  private func makeBody(
+    _ plan: BackupPlan, _ ownsTarget: Bool
+  ) async throws(JobError) -> BackupJob {
     do throws(BlockError) {
       let driver = try CopyBeforeWriteDriver(
         source: plan.source, target: plan.target, clusterSize: plan.clusterSize)
@@ -45,7 +57,8 @@ extension JobRegistry {
         options: NodeOptions(
           isReadOnly: plan.source.isReadOnly, discard: plan.source.options.discard))
       do throws(BlockError) {
-        return try BackupJob(plan, filter: filter, driver: driver, graph: graph)
+        return try BackupJob(
+          plan, filter: filter, driver: driver, graph: graph, ownsTarget: ownsTarget)
       } catch {
         driver.detach()
         try await graph.close(filter)
@@ -56,11 +69,13 @@ extension JobRegistry {
     }
   }
 
-  private func makeJob(_ plan: BackupPlan, _ body: BackupJob) async throws(JobError) -> Job {
+  private func makeJob(
+    _ plan: BackupPlan, _ body: BackupJob, _ group: JobGroup
+  ) async throws(JobError) -> Job {
     let job = Job(
       id: plan.jobID, type: "backup", speed: plan.spec.speed,
       autoFinalize: plan.spec.autoFinalize, autoDismiss: plan.spec.autoDismiss, registry: self,
-      body: body)
+      body: body, group: group)
     try add(job)
     do throws(JobError) {
       try Job.check(speed: plan.spec.speed)

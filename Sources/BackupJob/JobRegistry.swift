@@ -41,16 +41,26 @@ public final class JobRegistry: Sendable {
 
   /// Takes the name and tells of the job; throws when the name is ill-formed or taken.
   func add(_ job: Job) throws(JobError) {
-    guard Self.isIdentifier(job.id) else {
-      throw JobError(.identifier, "Invalid job ID '\(OpenPolicy.printable(job.id))'")
-    }
-    try state.withLock { state throws(JobError) in
-      guard !state.jobs.contains(where: { $0.id == job.id }) else {
-        throw JobError(.identifier, "Job ID '\(job.id)' already in use")
-      }
+    try checkIdentifier(job.id)
+    let isTaken = state.withLock { state in
+      if state.jobs.contains(where: { $0.id == job.id }) { return true }
       state.jobs.insert(job, at: 0)
+      return false
     }
+    if isTaken { throw Self.alreadyInUse(job.id) }
     events.append(.statusChanged(id: job.id, status: .created))
+  }
+
+  /// Throws when the name is ill-formed or taken.
+  func checkIdentifier(_ id: String) throws(JobError) {
+    guard Self.isIdentifier(id) else {
+      throw JobError(.identifier, "Invalid job ID '\(OpenPolicy.printable(id))'")
+    }
+    if jobs.contains(where: { $0.id == id }) { throw Self.alreadyInUse(id) }
+  }
+
+  private static func alreadyInUse(_ id: String) -> JobError {
+    JobError(.identifier, "Job ID '\(id)' already in use")
   }
 
   func forget(_ job: Job) { state.withLock { state in state.jobs.removeAll { $0 === job } } }

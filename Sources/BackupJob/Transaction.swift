@@ -58,25 +58,40 @@ public struct Transaction: Sendable {
   }
 }
 
-extension JobRegistry {
-  /// Makes all `actions` happen at one moment, or none.
-  ///
-  /// No guest's request, and none of a job, falls between two of them. Answers the jobs, started,
-  /// in the order of their actions. Throws the first failure, with everything as it was.
-  ///
-  /// Source: QMP's `transaction`, whose error texts these are.
-  @discardableResult
-  public func transaction(
-    _ actions: [Transaction.Action], completion: Transaction.CompletionMode = .individual
-  ) async throws(JobError) -> [Job] {
-    if actions.isEmpty { return [] }
-    throw JobError(.invalidArgument, "transactions are not built yet")
+extension Transaction.Action {
+  /// The name in the QMP schema's `TransactionActionKind`.
+  public var name: String {
+    switch self {
+    case .addBitmap: "block-dirty-bitmap-add"
+    case .clearBitmap: "block-dirty-bitmap-clear"
+    case .enableBitmap: "block-dirty-bitmap-enable"
+    case .disableBitmap: "block-dirty-bitmap-disable"
+    case .mergeBitmaps: "block-dirty-bitmap-merge"
+    case .removeBitmap: "block-dirty-bitmap-remove"
+    case .backup: "blockdev-backup"
+    case .driveBackup: "drive-backup"
+    case .abort: "abort"
+    }
   }
 
-  /// Makes or opens the target, makes the backup's moment, and starts the copying.
-  ///
-  /// Source: QMP's `drive-backup`, whose error texts these are.
-  public func driveBackup(_ spec: DriveBackupSpec) async throws(JobError) -> Job {
-    throw JobError(.invalidArgument, "drive-backup is not built yet")
+  /// Whether it has something that could end with others.
+  var canBeGrouped: Bool {
+    switch self {
+    case .backup, .driveBackup, .abort: true
+    default: false
+    }
+  }
+
+  /// The nodes whose requests must not fall between the actions, as far as their names say them.
+  var places: [BackupSpec.Place] {
+    switch self {
+    case .addBitmap(let node, _, _, _, _), .clearBitmap(let node, _), .enableBitmap(let node, _),
+      .disableBitmap(let node, _), .removeBitmap(let node, _):
+      [node]
+    case .mergeBitmaps(let node, _, let sources): [node] + sources.compactMap(\.node)
+    case .backup(let spec): [spec.source, spec.target]
+    case .driveBackup(let spec): [spec.source]
+    case .abort: []
+    }
   }
 }

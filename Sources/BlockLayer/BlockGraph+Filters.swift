@@ -8,10 +8,24 @@ extension BlockGraph {
   public func drained<T, Failure: Error>(
     _ node: BlockNode, _ body: () async throws(Failure) -> T
   ) async throws(Failure) -> T {
+    try await drained([node], body)
+  }
+
+  /// Runs `body` while no backend above any of `nodes` has a request under way, and no job's
+  /// copying reads or writes through them; new ones wait.
+  ///
+  /// One moment for all of the nodes. Nests, as long as the inner nodes are below doors that the
+  /// outer drain has shut, or below filters that came in since: what is shut waits for nobody.
+  public func drained<T, Failure: Error>(
+    _ nodes: [BlockNode], _ body: () async throws(Failure) -> T
+  ) async throws(Failure) -> T {
     let users =
       backends.map { ($0.root, $0.door) }
       + engines.flatMap { [($0.source, $0.door), ($0.target, $0.door)] }
-    let doors = users.filter { $0.0.attachedNode?.reaches(node) ?? false }.map(\.1)
+    let doors = users.filter { user in
+      guard let root = user.0.attachedNode else { return false }
+      return nodes.contains { root.reaches($0) }
+    }.map(\.1)
     for door in doors { await door.quiesce() }
     defer { for door in doors { door.resume() } }
     return try await body()

@@ -1,4 +1,5 @@
 public import DirtyBitmap
+public import SystemPackage
 
 /// A driver that keeps dirty bitmaps in its image.
 public protocol PersistentBitmapStore: BlockDriver {
@@ -117,6 +118,9 @@ public struct RecordedBacking: Hashable, Sendable {
 public protocol HostBacked: BlockDriver {
   /// What tells this file from any other, whatever names it has.
   var identity: FileIdentity { get }
+
+  /// The name under which the file was opened.
+  var path: FilePath { get }
 
   /// The space that the host has given the file, in bytes.
   func allocatedBytes() throws(BlockError) -> Int

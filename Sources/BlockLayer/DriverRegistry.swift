@@ -14,14 +14,22 @@ public struct DriverRegistry: Sendable {
   public typealias HostOpener =
     @Sendable (_ path: FilePath, _ options: OpenOptions) async throws(BlockError) -> any BlockDriver
 
+  /// Makes a host file that is empty, or empties one that is there and nobody uses, and opens it
+  /// for writing.
+  public typealias HostCreator =
+    @Sendable (_ path: FilePath, _ existing: FileDriver.Existing) async throws(BlockError) ->
+    any BlockDriver
+
   private struct Format: Sendable {
     let name: String
+    let creator: ImageCreator?
     let recognises: (@Sendable (RawSpan) -> Bool)?
     let open: FormatOpener
   }
 
   private var formats: [Format] = []
   private var host: HostOpener?
+  private var hostCreator: HostCreator?
 
   /// A registry without drivers.
   public init() {}
@@ -34,22 +42,35 @@ public struct DriverRegistry: Sendable {
     registry.setHostFiles { path, options throws(BlockError) in
       try FileDriver.open(path, options)
     }
-    registry.addFormat("raw") { file, _ throws(BlockError) in try RawDriver(file: file) }
+    registry.setHostFileCreation { path, existing throws(BlockError) in
+      try FileDriver.create(path, existing: existing)
+    }
+    registry.addFormat("raw", creator: .raw) { file, _ throws(BlockError) in
+      try RawDriver(file: file)
+    }
     return registry
   }()
 
   /// Adds a format.
   ///
-  /// `recognises` looks at a file's first bytes (up to 512), for probing.
+  /// `recognises` looks at a file's first bytes (up to 512), for probing. Without a creator no new
+  /// images of the format can be made.
   public mutating func addFormat(
-    _ name: String, recognises: (@Sendable (RawSpan) -> Bool)? = nil, open: @escaping FormatOpener
+    _ name: String, recognises: (@Sendable (RawSpan) -> Bool)? = nil,
+    creator: ImageCreator? = nil, open: @escaping FormatOpener
   ) {
     formats.removeAll { $0.name == name }
-    formats.append(Format(name: name, recognises: recognises, open: open))
+    formats.append(
+      Format(name: name, creator: creator, recognises: recognises, open: open))
   }
 
   /// Sets how host files are opened.
   public mutating func setHostFiles(_ open: @escaping HostOpener) { host = open }
+
+  /// Sets how host files are made.
+  public mutating func setHostFileCreation(_ create: @escaping HostCreator) {
+    hostCreator = create
+  }
 
   /// The names of the formats, in the order in which they were added.
   public var formatNames: [String] { formats.map(\.name) }
@@ -62,6 +83,25 @@ public struct DriverRegistry: Sendable {
           + formatNames.joined(separator: ", ") + ")")
     }
     return format.open
+  }
+
+  /// How images of a format are made; throws with QEMU's texts.
+  func creator(_ name: String) throws(BlockError) -> ImageCreator {
+    guard let format = formats.first(where: { $0.name == name }) else {
+      throw BlockError(.unsupported, "Unknown file format '\(OpenPolicy.printable(name))'")
+    }
+    guard let creator = format.creator else {
+      throw BlockError(
+        .unsupported, "Format driver '\(name)' does not support image creation")
+    }
+    return creator
+  }
+
+  func hostFileCreation() throws(BlockError) -> HostCreator {
+    guard let hostCreator else {
+      throw BlockError(.unsupported, "this registry makes no host files")
+    }
+    return hostCreator
   }
 
   func hostOpener() throws(BlockError) -> HostOpener {

@@ -184,16 +184,23 @@ extension BlockNode {
     } catch {
       throw BlockError(.bitmap, error.message, node: self.name, cause: error)
     }
-    if bitmap.isPersistent, let store = driver as? any PersistentBitmapStore {
-      try await store.removeStoredBitmap(named: name)
-    }
+    try await eraseStored(bitmap)
     bitmaps.drop(bitmap)
+  }
+
+  /// Takes a bitmap out of the image, durably; in memory it stays, and is stored again unless it is
+  /// dropped.
+  public func eraseStored(_ bitmap: DirtyBitmap) async throws(BlockError) {
+    guard bitmap.isPersistent, let name = bitmap.name,
+      let store = driver as? any PersistentBitmapStore
+    else { return }
+    try await store.removeStoredBitmap(named: name)
   }
 
   /// Writes the node's persistent bitmaps to its image, durably, in one atomic switch.
   ///
-  /// No write may be under way: it would be missing.
-  func storeBitmaps() async throws(BlockError) {
+  /// No write may be under way: it would be missing. `BlockGraph.storeBitmaps(of:)` sees to that.
+  public func storeBitmaps() async throws(BlockError) {
     guard !isReadOnly, let store = driver as? any PersistentBitmapStore else { return }
     try await store.storeBitmaps(bitmaps.all.filter(\.isPersistent))
   }

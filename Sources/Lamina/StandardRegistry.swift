@@ -5,15 +5,12 @@ internal import Qcow2
 extension DriverRegistry {
   /// Host files, and the formats `qcow2` and `raw`.
   public static let standard: DriverRegistry = {
-    var registry = DriverRegistry()
-    registry.setHostFiles { path, options throws(BlockError) in
-      try FileDriver.open(path, options)
-    }
-    registry.addFormat("qcow2", recognises: { Qcow2Driver.recognises($0) }) {
-      (file, context) throws(BlockError) in
+    var registry = DriverRegistry.base
+    registry.addFormat(
+      "qcow2", recognises: { Qcow2Driver.recognises($0) }, creator: Qcow2Driver.creator
+    ) { (file, context) throws(BlockError) in
       try await Qcow2Driver.open(file, context)
     }
-    registry.addFormat("raw") { (file, _) throws(BlockError) in try RawDriver(file: file) }
     return registry
   }()
 }

@@ -23,3 +23,24 @@ extension Qcow2Driver {
     try await node.flush()
   }
 }
+
+extension Qcow2Driver {
+  /// Makes images for who knows no format: QEMU's defaults, but for what is asked for.
+  public static let creator = ImageCreator { image throws(BlockError) in
+    let options = NewImageOptions(image)
+    _ = try parsing { () throws(Qcow2FormatError) in try ImageLayout(options) }
+  } create: { (image, file) async throws(BlockError) in
+    try await create(NewImageOptions(image), in: file)
+  }
+}
+
+extension NewImageOptions {
+  fileprivate init(_ image: NewImage) {
+    self.init(virtualSize: image.length)
+    if let size = image.clusterSize { clusterSize = size }
+    if let backing = image.backing {
+      backingFileName = EmbeddedName(bytes: Array(backing.name.utf8))
+      backingFormat = backing.format.map { EmbeddedName(bytes: Array($0.utf8)) }
+    }
+  }
+}

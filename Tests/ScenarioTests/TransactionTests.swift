@@ -5,7 +5,7 @@ import Testing
 /// Backups and bitmap commands that happen at one moment.
 ///
 /// Source: QEMU's iotest 124, `test_incremental_transaction` and `do_transaction_failure_test`.
-@Suite(.disabled("transactions are not built yet")) struct TransactionTests {
+@Suite struct TransactionTests {
   /// Two bitmaps, added at different times, are made to start with the same full backup; an
   /// increment through either is the disk.
   @Test(arguments: Stage.allCases)
