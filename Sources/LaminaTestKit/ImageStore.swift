@@ -31,7 +31,6 @@ public final class ImageStore: Sendable {
   public let registry: DriverRegistry
   private let world: World
   private let disks: MemoryFiles?
-  private let names = Mutex<Set<String>>([])
 
   private static let folders = Atomic<Int>(0)
 
@@ -43,6 +42,9 @@ public final class ImageStore: Sendable {
       let disks = MemoryFiles()
       var registry = DriverRegistry.standard
       registry.setHostFiles { path, _ throws(BlockError) in try disks.find(path) }
+      registry.setHostFileCreation { path, existing throws(BlockError) in
+        try disks.make(path, existing, in: world)
+      }
       self.disks = disks
       self.registry = registry
       folder = "/simulated"
@@ -75,22 +77,18 @@ public final class ImageStore: Sendable {
     options.backingFormat = backing.map { _ in "qcow2" }
     let graph = BlockGraph(world: world, registry: registry, policy: .none)
     if let disks {
-      let disk = SimulatedDisk(in: world, forgets: false)
-      let node = try graph.addNode(disk)
+      let node = try graph.addNode(disks.make(path(name), .refuse, in: world))
       try await Qcow2Driver.create(options, in: node)
       try await graph.close(node)
-      disks[path(name)] = disk
     } else {
       try await graph.createQcow2(at: path(name), options)
     }
-    names.withLock { _ = $0.insert(name) }
   }
 
   /// Removes an image; nothing happens when it is not there.
   public func remove(_ name: String) {
     disks?[path(name)] = nil
     if disks == nil { HostFolder(path: folder).remove(name) }
-    names.withLock { _ = $0.remove(name) }
   }
 
   /// Whether an image of that name is there.
@@ -100,11 +98,9 @@ public final class ImageStore: Sendable {
 
   /// Removes every image, and the folder.
   public func removeAll() {
-    for name in names.withLock({ $0.sorted() }) { remove(name) }
-    guard disks == nil else { return }
-    // What other software has put there, too.
+    if let disks { return disks.removeAll() }
     let host = HostFolder(path: folder)
-    for name in (try? host.names()) ?? [] { host.remove(name) }
+    for name in (try? host.names()) ?? [] { host.remove(name) }  // what is left keeps the folder
     _ = folder.withPlatformString { rmdir($0) }
   }
 }
@@ -116,6 +112,19 @@ private final class MemoryFiles: Sendable {
   subscript(path: FilePath) -> SimulatedDisk? {
     get { disks.withLock { $0[path] } }
     set { disks.withLock { $0[path] = newValue } }
+  }
+
+  func removeAll() { disks.withLock { $0 = [:] } }
+
+  func make(
+    _ path: FilePath, _ existing: FileDriver.Existing, in world: World
+  ) throws(BlockError) -> SimulatedDisk {
+    if case .refuse = existing, self[path] != nil {
+      throw .host(.fileExists, "Could not create '\(path)'")
+    }
+    let disk = SimulatedDisk(in: world, forgets: false)
+    self[path] = disk
+    return disk
   }
 
   func find(_ path: FilePath) throws(BlockError) -> any BlockDriver {

@@ -5,11 +5,12 @@ import Testing
 
 /// Where a scenario is played.
 enum Stage: CaseIterable, CustomTestStringConvertible {
-  /// In real files, on threads; the guest rests while jobs run.
+  /// In real files, on threads, by drive-backup; the guest rests while jobs run.
   case files
-  /// On memory disks, on threads; the guest rests while jobs run.
+  /// On memory disks, on threads, by blockdev-backup; the guest rests while jobs run.
   case memory
-  /// On memory disks in a simulated World, one for each seed, with a guest that never rests.
+  /// On memory disks in a simulated World, one for each seed, by either command, with a guest that
+  /// never rests.
   case simulation
 
   var testDescription: String { "\(self)" }
@@ -21,23 +22,24 @@ enum Stage: CaseIterable, CustomTestStringConvertible {
     switch self {
     case .files:
       let folder = FileManager.default.temporaryDirectory.path()
-      try await play(.files(in: FilePath(folder)), .threaded(), hasGuest: false, scenario)
+      try await play(.files(in: FilePath(folder)), .threaded(), .driveBackup, scenario)
     case .memory:
-      try await play(.memory, .threaded(), hasGuest: false, scenario)
+      try await play(.memory, .threaded(), .blockdevBackup, scenario)
     case .simulation:
       for seed in Self.seeds {
-        try await play(.memory, .simulated(seed: seed), hasGuest: true, scenario)
+        let command: BackupLab.Command = seed % 2 == 0 ? .driveBackup : .blockdevBackup
+        try await play(.memory, .simulated(seed: seed), command, scenario)
       }
     }
   }
 
   private func play(
-    _ place: ImageStore.Place, _ world: World, hasGuest: Bool,
+    _ place: ImageStore.Place, _ world: World, _ command: BackupLab.Command,
     _ scenario: @escaping @Sendable (Scene) async throws -> Void
   ) async throws {
     do {
-      try await BackupLab.run(place, in: world) { lab in
-        try await scenario(Scene(lab: lab, hasGuest: hasGuest))
+      try await BackupLab.run(place, in: world, command: command) { lab in
+        try await scenario(Scene(lab: lab, hasGuest: self == .simulation))
         try lab.checkAtRest()
       }
     } catch {
