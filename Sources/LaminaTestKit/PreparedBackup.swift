@@ -105,7 +105,8 @@ public final class PreparedBackup: Sendable {
     try await closeTarget()
     let events = disk.lab.jobs.events.events.dropFirst(eventCount)
     let isSuccess = result == .success
-    let moments = isSuccess ? try await findMoments() : []
+    // The guest rests meanwhile: what it does while it is looked at tells nothing.
+    let moments = isSuccess ? try await disk.whileQuiet { try await findMoments() } : []
     let run = BackupRun(
       job: job, result: result, events: events.filter { $0.device == job.id }, target: target,
       moments: moments, work: work(moments).map { .within($0) } ?? .any)
@@ -129,12 +130,14 @@ public final class PreparedBackup: Sendable {
   // MARK: - The moment
 
   /// The moments at which the job may have begun, as far as bitmap and target tell.
+  ///
+  /// No request of the guest may be under way.
   private func findMoments() async throws -> [Int] {
     let last = last.withLock { $0 } ?? disk.history.latestMoment
     var moments = Array(first...last)
     if let series {
       let granularity = series.bitmap.granularity
-      let (now, runs) = try await disk.whileQuiet { (disk.history.moment, series.bitmap.runs) }
+      let (now, runs) = (disk.history.moment, series.bitmap.runs)
       moments.removeAll { moment in
         let dirt = disk.history.dirt(after: moment, upTo: now, granularity: granularity)
         return !dirt.allows(runs, granularity: granularity)
