@@ -68,8 +68,8 @@ public final class LabDisk: Sendable {
 
   /// The guest does what `operation` says, and waits for the end of it.
   ///
-  /// A read that does not find what the guest has written is an error, and so is a discard that
-  /// leaves something else than old bytes or zeros.
+  /// A read that does not find what the guest has written is an error, and so is a discard, or a
+  /// request that failed, that leaves something else than old bytes or new ones.
   public func perform(_ operation: GuestOperation) async throws {
     let range = operation.range
     switch operation {
@@ -94,43 +94,53 @@ public final class LabDisk: Sendable {
   ) async throws {
     try await turn.withLock { () async throws in
       history.begin()
-      var image = history.image
+      let before = history.image
+      var after = before
+      change(&after)
       do {
         try await body()
       } catch {
-        history.end(image, dirtied: range, isFailed: true)
+        let left = try await look(range, before, after)
+        history.end(left, dirtied: range, isFailed: true)
         throw error
       }
-      change(&image)
-      history.end(image, dirtied: range)
+      history.end(after, dirtied: range)
     }
   }
 
   private func discard(_ range: ByteRange) async throws {
     try await turn.withLock { () async throws in
       history.begin()
-      var image = history.image
-      let isDirtied = node.options.discard == .unmap
+      let before = history.image
+      var after = before
+      after.zero(range)
+      let dirtied = node.options.discard == .unmap ? range : nil
       do {
         try await guest.discard(range)
-        image = try await afterDiscard(range, image)
       } catch {
-        history.end(image, dirtied: isDirtied ? range : nil, isFailed: true)
+        let left = try await look(range, before, after)
+        history.end(left, dirtied: dirtied, isFailed: true)
         throw error
       }
-      history.end(image, dirtied: isDirtied ? range : nil)
+      history.end(try await look(range, before, after), dirtied: dirtied)
     }
   }
 
-  /// A discard leaves old bytes or zeros; the guest looks which.
-  private func afterDiscard(_ range: ByteRange, _ old: SparseImage) async throws -> SparseImage {
-    let found = try await guest.read(at: range.lower, count: range.count)
-    let before = old.bytes(range)
-    if found == before { return old }
-    for index in found.indices where found[index] != 0 && found[index] != before[index] {
-      throw LabError("\(name): a discard left strange bytes at \(range.lower + index)")
+  /// What the disk is after a request that leaves old bytes or new ones, as the guest finds it.
+  private func look(
+    _ range: ByteRange, _ before: SparseImage, _ after: SparseImage
+  ) async throws -> SparseImage {
+    var found: [UInt8]?
+    for _ in 0..<3 where found == nil {
+      found = try? await guest.read(at: range.lower, count: range.count)
     }
-    var image = old
+    let (old, new) = (before.bytes(range), after.bytes(range))
+    guard let found, found != new else { return found == nil ? before : after }
+    if found == old { return before }
+    for index in found.indices where found[index] != old[index] && found[index] != new[index] {
+      throw LabError("\(name): a request left strange bytes at \(range.lower + index)")
+    }
+    var image = before
     image.write(found, at: range.lower)
     return image
   }

@@ -111,6 +111,22 @@ import Testing
     }
   }
 
+  /// A write that failed half-way leaves old and new bytes: that is what a backup is made of.
+  @Test func whatAFailedWriteLeftIsPartOfTheModel() async throws {
+    try await play { lab, disk, series in
+      try #require(lab.images.simulatedDisk("drive0.qcow2")).faults = FaultPlan([
+        FaultPlan.Fault([.write], nth: 1, writtenBytes: 512)
+      ])
+      await #expect(throws: BlockError.self) {
+        try await disk.write([Fill(0x77, at: 1 << 20, count: 1024)])
+      }
+      let range = ByteRange(offset: 1 << 20, count: 1024)
+      #expect(Set(disk.history.image.bytes(range)) == [0x77, 0xd5])
+      #expect(try await series.backup().result == .success)
+      try await lab.checkBackups()
+    }
+  }
+
   @Test func theSameSeedGivesTheSameRun() async throws {
     func signature(_ seed: UInt64) async throws -> UInt64? {
       let world = World.simulated(seed: seed)
