@@ -110,8 +110,8 @@ let package = Package(
     tests(
       "BackupJobTests",
       [
-        "BackupJob", "BlockTestKit", "BlockLayer", "Qcow2", "ImageOps", "Execution", "DirtyBitmap",
-        "Primitives", systemPackage,
+        "BackupJob", "Lamina", "BlockTestKit", "BlockLayer", "Qcow2", "ImageOps", "Execution",
+        "DirtyBitmap", "Primitives", systemPackage,
       ]),
     tests("LaminaTestKitTests", ["LaminaTestKit"]),
     tests("ScenarioTests", ["LaminaTestKit", systemPackage]),
