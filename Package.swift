@@ -113,7 +113,7 @@ let package = Package(
         "BackupJob", "Lamina", "BlockTestKit", "BlockLayer", "Qcow2", "ImageOps", "Execution",
         "DirtyBitmap", "Primitives", systemPackage,
       ]),
-    tests("LaminaTestKitTests", ["LaminaTestKit"]),
+    tests("LaminaTestKitTests", ["LaminaTestKit", systemPackage]),
     tests("ScenarioTests", ["LaminaTestKit", systemPackage]),
     tests(
       "SimulationTests",

@@ -195,7 +195,7 @@ import Testing
 
   /// Commands that race with what the group does by itself: all end, with all bitmaps whole.
   @Test func whateverHappensTheGroupEndsAsOne() async throws {
-    try await simulate(seeds: 0..<40) { world in
+    try await simulate(seeds: 0..<20) { world in
       let disks = try TwoDisks(world)
       try await disks.addBitmaps([1, 2, 3], [4, 5])
       var random = world.makeRandom("race")

@@ -159,4 +159,34 @@ import Testing
       #expect(script.job.info.error == "Operation canceled")
     }
   }
+
+  /// Until a transaction is over, only it undoes its jobs; a cancellation waits for that.
+  @Test(arguments: [true, false]) func aHeldJobIsNotEndedByItsUser(isUndone: Bool) async throws {
+    try await simulate(seeds: 0..<3) { world in
+      let jobs = JobRegistry(graph: BlockGraph(world: world, registry: DriverRegistry()))
+      let body = ScriptedBody(world)
+      let group = JobGroup(held: true)
+      let members = ["a", "b"].map { id in
+        Job(
+          id: id, type: "backup", speed: 0, autoFinalize: true, autoDismiss: true, registry: jobs,
+          body: body, group: group)
+      }
+      for job in members { try jobs.add(job) }
+      try members[0].cancel()
+      await world.sleep(nanoseconds: 1_000_000)
+      #expect(members.map(\.status) == [.created, .created])
+      if isUndone {
+        for job in members.reversed() { await job.abandon() }
+      } else {
+        members[0].start()
+      }
+      for job in members { #expect(await job.wait() == .cancelled) }
+      #expect(body.ending == .cancel)
+      let ends = jobs.events.take().filter { event in
+        if case .statusChanged = event { return false }
+        return true
+      }
+      #expect(ends.isEmpty, "a job that never started tells no end")
+    }
+  }
 }

@@ -118,4 +118,35 @@ import Testing
     }
     #expect(failures > 2, "the faults hit nothing")
   }
+
+  /// A user who is quicker than the commit: a removal takes its time while the job is there.
+  @Test(arguments: [true, false]) func aJobCancelledWhileATransactionGoesOnNeverStarts(
+    fails: Bool
+  ) async throws {
+    try await simulate(seeds: 0..<10) { world in
+      let stored = try await Stored(world)
+      let disk = SimulatedDisk(SparseImage(length: 64 << 20), in: world)
+      let target = try stored.graph.addNode(disk, name: "t")
+      let user = world.spawn {
+        for _ in 0..<10_000 where stored.jobs.jobs.isEmpty { await world.yield() }
+        try? stored.jobs.jobs.first?.cancel()
+      }
+      if fails { stored.file.faults = .failing([.write], nth: 2) }
+      let spec = BackupSpec(
+        source: "q", target: "t", sync: .incremental, bitmap: "b", jobID: "j")
+      let jobs = try? await stored.jobs.transaction([
+        .backup(spec), .removeBitmap(node: "q", name: "c"),
+      ])
+      #expect((jobs == nil) == fails)
+      await user.wait()
+      while !stored.jobs.jobs.isEmpty { await world.sleep(nanoseconds: 1_000_000) }
+      #expect(
+        stored.jobs.events.take()
+          == [.created, .aborting, .concluded, .null].map { .statusChanged(id: "j", status: $0) },
+        "seed \(world.seed)")
+      #expect(try stored.node.bitmaps.named("b").info.isBusy == false)
+      #expect(stored.node.bitmaps.find("b")?.count == 65536)
+      #expect(target.parentEdges.isEmpty && stored.node.parentEdges.isEmpty)
+    }
+  }
 }

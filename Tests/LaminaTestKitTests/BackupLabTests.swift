@@ -1,4 +1,5 @@
 import LaminaTestKit
+import SystemPackage
 import Testing
 
 /// A lab finds what is wrong: each test breaks one thing by hand.
@@ -108,6 +109,18 @@ import Testing
       #expect(run.result == .success && run.target == failed.target)
       try await lab.checkBackups()
       _ = disk
+    }
+  }
+
+  @Test func aDiskFailsFromItsFirstFlushOn() async throws {
+    try await BackupLab.run(in: .simulated(seed: 7)) { lab in
+      let disk = try await lab.addDisk(
+        "drive0", holding: Fill.initial, faults: .failing(.read, errno: .noSpace))
+      #expect(try await disk.backup().result == .success)
+      try await disk.write(Fill.firstRound)
+      let run = try await disk.backup()
+      #expect(run.result.error?.block?.errno == .noSpace)
+      #expect(!lab.images.has(run.target))
     }
   }
 

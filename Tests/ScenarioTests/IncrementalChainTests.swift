@@ -31,14 +31,23 @@ import Testing
       for (round, fills) in [[], Fill.firstRound, Fill.secondRound].enumerated() {
         try await disk.write(fills)
         try await scene.expectBitmap(series, count: row.dirty[round])
+        let older = images(of: series, in: scene)
         scene.expectSuccess(try await series.backup(), work: row.copied[round])
         try await scene.expectBitmap(series, count: 0)
+        #expect(images(of: series, in: scene).starts(with: older), "older images have changed")
       }
       if !scene.hasGuest {
         let hollow = try await scene.lab.allocatedBytes(of: series.backups[0].target)
         #expect(hollow == 0)
       }
       try await scene.end([guest], [series])
+    }
+  }
+
+  /// What the images of the increments are, byte for byte, if they are in memory.
+  private func images(of series: BackupSeries, in scene: Scene) -> [UInt64] {
+    series.backups.compactMap {
+      scene.lab.images.simulatedDisk($0.target)?.visibleImage.signature
     }
   }
 

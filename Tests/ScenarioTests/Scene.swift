@@ -11,8 +11,6 @@ struct Scene: Sendable {
   var seed: Comment { "seed \(lab.world.seed)" }
 
   /// A guest on `disk` from now on, if the scene has guests.
-  ///
-  /// Without `requests` it asks for all that guests ask for.
   func guest(
     on disk: LabDisk, mix: OperationSequence.Mix = .init()
   ) -> GuestWorkload? {
@@ -23,6 +21,7 @@ struct Scene: Sendable {
   /// guest is there.
   func expectSuccess(_ run: BackupRun, work: Int) {
     #expect(run.result == .success, seed)
+    #expect(run.job.status == .null, seed)
     expect(run.events, [.backup(run.job.id, work: hasGuest ? run.work : .exactly(work))])
     if !hasGuest {
       #expect(run.job.progress == JobProgress(current: work, total: work))
@@ -52,6 +51,7 @@ struct Scene: Sendable {
     if hasGuest {
       for series in series { #expect(try await series.backup().result == .success, seed) }
     }
+    if !hasGuest { #expect(series.flatMap(\.backups).allSatisfy { $0.reference != nil }) }
     try await lab.checkBackups()
   }
 }
