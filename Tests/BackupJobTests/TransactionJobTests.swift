@@ -220,4 +220,34 @@ import Testing
       #expect(disks.isAtRest, disks.base.seed)
     }
   }
+
+  /// The same on real threads, whose order no seed decides.
+  @Test func threadsDoNotTearAGroup() async throws {
+    let world = World.threaded(threads: 4)
+    try await world.run {
+      let disks = try TwoDisks(world)
+      try await disks.addBitmaps([1, 2], [4])
+      for round in 0..<20 {
+        let guest = world.spawn {
+          for number in 0..<8 { try? await disks.write([number], [number], number: round + 3) }
+        }
+        let jobs = try await disks.jobs.transaction(disks.specs(), completion: .grouped)
+        if round.isMultiple(of: 3) { try? jobs[round % 2].cancel() }
+        let results = await (jobs[0].wait(), jobs[1].wait())
+        #expect((results.0 == .success) == (results.1 == .success), "round \(round)")
+        await guest.wait()
+      }
+      let last = try await disks.jobs.transaction(disks.specs(), completion: .grouped)
+      for job in last { #expect(await job.wait() == .success) }
+      for (source, target) in [(disks.base.source, disks.base.target), (disks.disk, disks.target)] {
+        for cluster in 0..<8 {
+          let range = ByteRange(offset: cluster * 65536, count: 65536)
+          #expect(
+            source.disk.visibleImage.bytes(range) == target.disk.visibleImage.bytes(range),
+            "cluster \(cluster)")
+        }
+      }
+      #expect(disks.isAtRest)
+    }
+  }
 }
