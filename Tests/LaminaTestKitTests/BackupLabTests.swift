@@ -140,6 +140,28 @@ import Testing
     }
   }
 
+  /// On threads too, nothing of the model depends on the order of tasks.
+  @Test func aLabOnThreadsKeepsAGuestAndItsBackupsApart() async throws {
+    for _ in 0..<5 {
+      try await BackupLab.run(in: .threaded()) { lab in
+        let disk = try await lab.addDisk("drive0", holding: Fill.initial)
+        let series = try await lab.addBitmap("b", to: disk)
+        let guest = GuestWorkload(on: disk, count: 100)
+        let full = try await disk.prepareBackup()
+        let clear = Transaction.Action.clearBitmap(node: "drive0", name: "b")
+        let jobs = try await lab.jobs.transaction([clear, full.action])
+        full.didBegin()
+        try await series.restart(with: try await full.finish(jobs[0]))
+        for _ in 0..<2 { #expect(try await series.backup().result == .success) }
+        try await guest.stop()
+        #expect(guest.count > 0)
+        #expect(try await series.backup().result == .success)
+        try await lab.checkBackups()
+        try lab.checkAtRest()
+      }
+    }
+  }
+
   @Test func theSameSeedGivesTheSameRun() async throws {
     func signature(_ seed: UInt64) async throws -> UInt64? {
       let world = World.simulated(seed: seed)
