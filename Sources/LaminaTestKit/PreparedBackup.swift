@@ -133,11 +133,12 @@ public final class PreparedBackup: Sendable {
   ///
   /// No request of the guest may be under way.
   private func findMoments() async throws -> [Int] {
-    let last = last.withLock { $0 } ?? disk.history.latestMoment
+    let now = disk.history.moment
+    let last = min(last.withLock { $0 } ?? now, now)
     var moments = Array(first...last)
     if let series {
       let granularity = series.bitmap.granularity
-      let (now, runs) = (disk.history.moment, series.bitmap.runs)
+      let runs = series.bitmap.runs
       moments.removeAll { moment in
         let dirt = disk.history.dirt(after: moment, upTo: now, granularity: granularity)
         return !dirt.allows(runs, granularity: granularity)

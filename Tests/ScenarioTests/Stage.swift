@@ -33,6 +33,15 @@ enum Stage: CaseIterable, CustomTestStringConvertible {
     }
   }
 
+  /// Expects that a failure that was planted struck the job: always without a guest, and with one
+  /// for some seed at least, if there are many.
+  func expectFailures(_ count: Int) {
+    switch self {
+    case .files, .memory: #expect(count == 1)
+    case .simulation: #expect(count > 0 || Self.seeds.count < 20)
+    }
+  }
+
   private func play(
     _ place: ImageStore.Place, _ world: World, _ command: BackupLab.Command,
     _ scenario: @escaping @Sendable (Scene) async throws -> Void
