@@ -43,6 +43,7 @@ let package = Package(
     .library(name: "Qcow2", targets: ["Qcow2"]),
     .library(name: "BackupJob", targets: ["BackupJob"]),
     .library(name: "ImageOps", targets: ["ImageOps"]),
+    .library(name: "BackupChain", targets: ["BackupChain"]),
     .library(name: "Lamina", targets: ["Lamina"]),
     .library(name: "BlockTestKit", targets: ["BlockTestKit"]),
     .library(name: "LaminaTestKit", targets: ["LaminaTestKit"]),
@@ -51,6 +52,7 @@ let package = Package(
   dependencies: [
     .package(url: "https://github.com/apple/swift-system.git", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.0"),
   ],
   targets: [
     .systemLibrary(name: "CLinux"),
@@ -64,10 +66,16 @@ let package = Package(
     library(
       "BackupJob", ["Primitives", "Execution", "DirtyBitmap", "BlockLayer", systemPackage]),
     library(
-      "Lamina",
+      "BackupChain",
       [
         "Qcow2", "BackupJob", "ImageOps", "BlockLayer", "DirtyBitmap", "Execution", "Primitives",
-        systemPackage,
+        systemPackage, .product(name: "Crypto", package: "swift-crypto"),
+      ]),
+    library(
+      "Lamina",
+      [
+        "Qcow2", "BackupJob", "ImageOps", "BackupChain", "BlockLayer", "DirtyBitmap", "Execution",
+        "Primitives", systemPackage,
       ]),
     library(
       "LaminaTestKit",
@@ -78,7 +86,8 @@ let package = Package(
     .executableTarget(
       name: "LaminaTool",
       dependencies: [
-        "Lamina", "BackupJob", "Execution", "BlockLayer", "Qcow2", "ImageOps", "DirtyBitmap",
+        "Lamina", "BackupChain", "BackupJob", "Execution", "BlockLayer", "Qcow2", "ImageOps",
+        "DirtyBitmap",
         "Primitives",
         systemPackage, .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
@@ -115,6 +124,12 @@ let package = Package(
       ]),
     tests("LaminaTestKitTests", ["LaminaTestKit", systemPackage]),
     tests("ScenarioTests", ["LaminaTestKit", systemPackage]),
+    tests(
+      "BackupChainTests",
+      [
+        "BackupChain", "Lamina", "BlockTestKit", "BlockLayer", "Qcow2", "ImageOps", "DirtyBitmap",
+        "Execution", "Primitives", systemPackage,
+      ]),
     tests(
       "SimulationTests",
       [

@@ -8,7 +8,8 @@ public final class BlockBackend: Sendable {
   /// The device's name; nil for a door that nobody looks up.
   public let name: String?
   let root: BlockEdge
-  private let graph: BlockGraph
+  /// Weak: the graph has the door, and would never go.
+  private weak let graph: BlockGraph?
   /// What a drain shuts.
   let door = RequestDoor()
 
@@ -73,6 +74,7 @@ public final class BlockBackend: Sendable {
 
   /// Gives the disk another length; its bitmaps follow, and growth dirties nothing.
   public func resize(to length: Int) async throws(BlockError) {
+    guard let graph else { throw BlockError(.closed, "the graph of the disk is gone") }
     let old = permissions
     try change(
       permissions: EdgePermissions(taken: old.taken.union(.resize), shared: old.shared))
@@ -87,7 +89,7 @@ public final class BlockBackend: Sendable {
   public func close() async {
     await door.quiesce()
     root.detach()
-    graph.remove(self)
+    graph?.remove(self)
     door.resume()
   }
 

@@ -46,6 +46,15 @@ internal enum PlatformThread {
     clock_gettime(CLOCK_MONOTONIC, &time)
     return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
   }
+
+  /// The time of day in UTC, in seconds since the beginning of 1970.
+  ///
+  /// The corresponding C function is `clock_gettime`.
+  static func secondsSince1970() -> Int {
+    var time = timespec()
+    clock_gettime(CLOCK_REALTIME, &time)
+    return Int(time.tv_sec)
+  }
 }
 
 /// Carries a closure through the `void *` of `pthread_create`.

@@ -1,3 +1,4 @@
+internal import Synchronization
 extension World {
   /// Makes the generator of pseudorandom numbers that this World's seed gives to `label`.
   ///
@@ -29,7 +30,8 @@ extension World {
       var system = SystemRandomNumberGenerator()
       return system.next()
     case .simulated:
-      var random = makeRandom("entropy")
+      let count = entropyCount.add(1, ordering: .relaxed).newValue
+      var random = makeRandom("entropy \(count)")
       return random.next()
     }
   }

@@ -1,4 +1,12 @@
 extension World {
+  /// The seconds since the beginning of 1970 in UTC: for what people read, never for measuring.
+  ///
+  /// A simulated World begins on 1 January 2020.
+  public var secondsSince1970: Int {
+    isSimulated
+      ? 1_577_836_800 + Int(now.nanoseconds / 1_000_000_000) : PlatformThread.secondsSince1970()
+  }
+
   /// The time on this World's clock.
   public var now: WorldInstant { WorldInstant(nanoseconds: executor.nowNanoseconds) }
 

@@ -1,3 +1,4 @@
+internal import Synchronization
 /// Where the engine runs: an executor, a clock and a seed.
 ///
 /// A *threaded* World has threads of its own, which may block in system calls, and the monotonic
@@ -29,6 +30,8 @@ public final class World: Sendable {
   /// What every choice in this World follows from: scheduling, if it is simulated, and the
   /// generators of `makeRandom(_:)`.
   public let seed: UInt64
+  /// How often `entropy()` was asked for.
+  let entropyCount = Atomic<Int>(0)
 
   private init(_ identity: WorldIdentity, _ kind: Kind, seed: UInt64) {
     self.identity = identity

@@ -1,3 +1,4 @@
+@_exported public import BackupChain
 @_exported public import BackupJob
 @_exported public import BlockLayer
 @_exported public import DirtyBitmap

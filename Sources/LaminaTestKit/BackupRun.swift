@@ -29,7 +29,7 @@ extension LabDisk {
   /// Makes the image of a full backup, and what a job or a transaction needs to fill it.
   public func prepareBackup(clusterSize: Int = 65536) async throws -> PreparedBackup {
     let target = name + ".full.qcow2"
-    lab.images.remove(target)
+    try lab.images.remove(target)
     return try await PreparedBackup(
       .init(target: target, clusterSize: clusterSize, isAnchor: true), of: self)
   }

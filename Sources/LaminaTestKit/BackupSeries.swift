@@ -93,7 +93,7 @@ public final class BackupSeries: Sendable {
     let prepared = try await PreparedBackup(.init(target: name), of: disk)
     let run = try await prepared.run()
     guard run.moments.contains(where: last.moments.contains) else {
-      disk.lab.images.remove(name)
+      try disk.lab.images.remove(name)
       return run
     }
     state.withLock { $0.backups[$0.backups.count - 1].reference = name }

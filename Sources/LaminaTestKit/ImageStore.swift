@@ -86,9 +86,9 @@ public final class ImageStore: Sendable {
   }
 
   /// Removes an image; nothing happens when it is not there.
-  public func remove(_ name: String) {
+  public func remove(_ name: String) throws(BlockError) {
     disks?[path(name)] = nil
-    if disks == nil { HostFolder(path: folder).remove(name) }
+    if disks == nil { try HostFolder(path: folder).remove(name) }
   }
 
   /// Whether an image of that name is there.
@@ -100,7 +100,7 @@ public final class ImageStore: Sendable {
   public func removeAll() {
     if let disks { return disks.removeAll() }
     let host = HostFolder(path: folder)
-    for name in (try? host.names()) ?? [] { host.remove(name) }  // what is left keeps the folder
+    for name in (try? host.names()) ?? [] { try? host.remove(name) }  // what stays keeps the folder
     _ = folder.withPlatformString { rmdir($0) }
   }
 }

@@ -32,7 +32,7 @@ struct LabContext: Sendable {
     do throws(BlockError) {
       return try await open(plan.target, readOnly: false)
     } catch {
-      images.remove(plan.target)
+      try? images.remove(plan.target)  // the first failure is the one to tell
       throw error
     }
   }

@@ -94,7 +94,7 @@ public final class PreparedBackup: Sendable {
   /// Closes and removes the target: there was no job.
   public func abandon() async throws {
     try await closeTarget()
-    disk.lab.images.remove(target)
+    try disk.lab.images.remove(target)
   }
 
   /// Waits for the job's end, closes the target, and checks what the job has left: on success the
@@ -111,7 +111,7 @@ public final class PreparedBackup: Sendable {
       job: job, result: result, events: events.filter { $0.device == job.id }, target: target,
       moments: moments, work: work(moments).map { .within($0) } ?? .any)
     if !isSuccess {
-      disk.lab.images.remove(target)
+      try disk.lab.images.remove(target)
       try await series?.checkBitmap()
       return run
     }

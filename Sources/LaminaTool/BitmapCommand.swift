@@ -71,7 +71,7 @@ struct BitmapCommand: ParsableCommand {
     @Flag(help: "Let writes pass unrecorded.") var disabled = false
 
     func perform(_ tool: Tool) async throws -> Int32 {
-      let granularity = try BackupCommand.size(granularity, "granularity")
+      let granularity = try BackupSession.size(granularity, "granularity")
       return try await BitmapCommand.changing(tool, file) { node in
         try node.addBitmap(name, granularity: granularity, persistent: true, disabled: disabled)
       }

@@ -5,24 +5,16 @@ import Testing
 #if os(Linux)
 /// `lamina backup create`, killed: the next run loses no change.
 @Suite struct BackupKillTests {
-  /// The command itself, which lies beside the tests.
-  static let command: String? = {
-    let folder = Bundle.main.bundleURL.deletingLastPathComponent()
-    let places = [folder, folder.deletingLastPathComponent(), Bundle.main.bundleURL]
-    return places.map { $0.appending(path: "lamina").path() }
-      .first { FileManager.default.isExecutableFile(atPath: $0) }
-  }()
-
   /// When it is killed: once the file with this name is there, and so many milliseconds later.
   static let moments: [(landmark: String, milliseconds: UInt32)] = [
-    ("chain", 0), (".000001.qcow2.partial", 0), (".000001.qcow2.partial", 30),
+    (".lock", 0), (".000001.qcow2.partial", 0), (".000001.qcow2.partial", 30),
     (".000001.qcow2.partial", 300), (".000001.qcow2.partial", 900), ("000001.qcow2", 0),
     ("000001.qcow2", 3),
   ]
 
   @Test(arguments: moments.indices)
   func aKilledRunLosesNoChange(moment: Int) throws {
-    let command = try #require(Self.command, "the command was not built beside the tests")
+    let command = try #require(LaminaCommand.path, "the command was not built beside the tests")
     let (landmark, milliseconds) = Self.moments[moment]
     try ToolFixture.run { tool in
       let disk = tool.path("disk.qcow2")

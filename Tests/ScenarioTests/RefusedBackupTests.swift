@@ -65,7 +65,7 @@ extension BackupLab {
           source: .named(disk.name), target: .node(target), sync: .incremental, bitmap: bitmap))
     } catch {
       try await graph.close(target)
-      images.remove("err.qcow2")
+      try images.remove("err.qcow2")
       throw error
     }
   }

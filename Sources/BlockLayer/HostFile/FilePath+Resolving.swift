@@ -1,4 +1,4 @@
-internal import SystemPackage
+public import SystemPackage
 
 #if canImport(Glibc)
 internal import Glibc
@@ -13,7 +13,7 @@ extension FilePath {
   /// The absolute name of the file, without links and dots.
   ///
   /// The corresponding C function is `realpath`.
-  func resolved() throws(Errno) -> FilePath {
+  public func resolved() throws(Errno) -> FilePath {
     let path = isEmpty ? FilePath(".") : self
     guard let name = path.withPlatformString({ realpath($0, nil) }) else {
       throw Errno(rawValue: errno)

@@ -83,7 +83,13 @@ public struct HostFolder: Sendable {
   }
 
   /// Removes a file of the folder; nothing happens when it is not there.
-  public func remove(_ name: String) { _ = path.appending(name).withPlatformString { unlink($0) } }
+  ///
+  /// The corresponding C function is `unlink`.
+  public func remove(_ name: String) throws(BlockError) {
+    let file = path.appending(name)
+    if file.withPlatformString({ unlink($0) }) == 0 || errno == ENOENT { return }
+    throw .host(Errno(rawValue: errno), "Could not remove '\(file)'")
+  }
 }
 
 private func systemRename(_ from: UnsafePointer<CChar>, _ to: UnsafePointer<CChar>) -> Int32 {

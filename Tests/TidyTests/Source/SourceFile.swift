@@ -66,5 +66,5 @@ struct SourceFile: Sendable {
   var isEngine: Bool { isSwift && module != nil }
 
   /// Whether the file lies in `folder` or deeper; a prefix of a folder's name is not enough.
-  func isBelow(_ folder: String) -> Bool { path.hasPrefix(folder + "/") }
+  func isBelow(_ place: String) -> Bool { path == place || path.hasPrefix(place + "/") }
 }
