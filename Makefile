@@ -50,7 +50,7 @@ bench: toolchain ## compare with the yardsticks; ARGS= goes to the ratio runner
 
 simulate: toolchain ## the long seeded runs: more seeds, every crash state
 	LAMINA_SIMULATE=1 swift test $(TESTABLE) --scratch-path .build-simulate \
-	  --filter 'SimulationTests|BackupChainTests'
+	  --filter 'SimulationTests|ScenarioTests|BackupChainTests'
 
 oracle: toolchain ## compare with the qemu tools
 	@scripts/install-packages.sh qemu-img:qemu-utils qemu-system-x86_64:qemu-system-x86 \

@@ -46,6 +46,7 @@ let package = Package(
     .library(name: "BackupChain", targets: ["BackupChain"]),
     .library(name: "Lamina", targets: ["Lamina"]),
     .library(name: "BlockTestKit", targets: ["BlockTestKit"]),
+    .library(name: "LaminaTestKit", targets: ["LaminaTestKit"]),
     .executable(name: "lamina", targets: ["LaminaTool"]),
   ],
   dependencies: [
@@ -75,6 +76,12 @@ let package = Package(
       [
         "Qcow2", "BackupJob", "ImageOps", "BackupChain", "BlockLayer", "DirtyBitmap", "Execution",
         "Primitives", systemPackage,
+      ]),
+    library(
+      "LaminaTestKit",
+      [
+        "BlockTestKit", "Lamina", "Qcow2", "BackupJob", "ImageOps", "BlockLayer", "DirtyBitmap",
+        "Execution", "Primitives", systemPackage,
       ]),
     .executableTarget(
       name: "LaminaTool",
@@ -115,6 +122,8 @@ let package = Package(
         "BackupJob", "Lamina", "BlockTestKit", "BlockLayer", "Qcow2", "ImageOps", "Execution",
         "DirtyBitmap", "Primitives", systemPackage,
       ]),
+    tests("LaminaTestKitTests", ["LaminaTestKit", systemPackage]),
+    tests("ScenarioTests", ["LaminaTestKit", systemPackage]),
     tests(
       "BackupChainTests",
       [

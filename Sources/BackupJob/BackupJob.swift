@@ -48,9 +48,15 @@ final class BackupJob: JobBody {
   ///
   /// Throws, with everything as it was, when the bitmap or the graph refuses.
   func attach(_ job: Job) async throws(JobError) {
+    #if MUTANT_FREEZE_BEFORE_DRAIN
+    try plan.spec.sync.mark(engine, from: plan.bitmap)
+    try freeze()
+    #endif
     try await graph.drained(plan.source) { () async throws(JobError) in
+      #if !MUTANT_FREEZE_BEFORE_DRAIN
       try plan.spec.sync.mark(engine, from: plan.bitmap)
       try freeze()
+      #endif
       driver.activate()
       do throws(BlockError) {
         try await graph.insert(filter: filter, above: plan.source)

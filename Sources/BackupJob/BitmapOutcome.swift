@@ -38,7 +38,11 @@ enum BitmapOutcome: Equatable {
   func apply(to bitmap: DirtyBitmap, of node: BlockNode, pending: [ByteRange]) {
     switch self {
     case .everything:
+      #if MUTANT_BITMAP_NOT_MERGED_BACK
+      bitmap.abdicate()
+      #else
       bitmap.reclaim()
+      #endif
     case .written:
       bitmap.abdicate()
       node.bitmaps.moveToFront(bitmap)

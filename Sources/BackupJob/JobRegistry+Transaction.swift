@@ -26,7 +26,11 @@ extension JobRegistry {
     // it behind a shut door.
     await graph.changes.lock()
     defer { graph.changes.unlock() }
+    #if MUTANT_TRANSACTION_NOT_DRAINED
+    let places: [BackupSpec.Place] = []
+    #else
     let places = actions.flatMap(\.places)
+    #endif
     return try await graph.drained(nodes(of: places)) { () async throws(JobError) in
       let group = completion == .grouped ? JobGroup(held: true) : nil
       return try await perform(actions, group)

@@ -37,6 +37,10 @@ extension SimulatedDisk.State {
     _ change: DiskChange, _ fault: FaultPlan.Fault?, _ submission: inout Submission
   ) {
     let accepted = accept(change, fault, &submission)
+    guard forgets else {
+      if fault == nil || !accepted.isEmpty { change.part(accepted).apply(to: &visible) }
+      return
+    }
     let rest = ByteRange(accepted.upper, change.range.upper)
     if fault == nil || !accepted.isEmpty {
       submission.done = record(change.part(accepted))
@@ -93,7 +97,7 @@ extension SimulatedDisk.State {
   mutating func complete(_ submission: Submission, _ operation: DiskOperation) {
     if let done = submission.done { log.complete(done, as: .completed) }
     if let failed = submission.failed { log.complete(failed, as: .failed) }
-    guard operation == .sync else { return }
+    guard operation == .sync, forgets else { return }
     if submission.errno != nil {
       log.orphan(completedUpTo: submission.mark)
     } else {

@@ -41,7 +41,9 @@ public struct SparseImage: Sendable {
         let source = piece.relative(to: number * Self.blockSize)
         buffer.copy(from: block.span.bytes.slice(source), at: target.lower)
       } else {
-        buffer.fill(target, with: 0)
+        // Faster than filling where nothing is optimised.
+        let zeros = Self.emptyBlock.span.bytes.slice(ByteRange(0, target.count))
+        buffer.copy(from: zeros, at: target.lower)
       }
     }
   }

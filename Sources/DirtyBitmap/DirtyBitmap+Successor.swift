@@ -34,7 +34,9 @@ extension DirtyBitmap {
     state.withLock { state in
       guard let successor = thaw(&state) else { return }
       do {
+        #if !MUTANT_SUCCESSOR_LOST
         try state.bits.merge(successor)
+        #endif
       } catch {
         preconditionFailure("a successor has its bitmap's size: \(error)")
       }

@@ -93,16 +93,6 @@ extension BlockNode {
   }
 }
 
-/// Runs `body` in a simulated World for each of some seeds.
-func simulate(
-  seeds: Range<UInt64> = 0..<6, _ body: @escaping @Sendable (World) async throws -> Void
-) async throws {
-  for seed in seeds {
-    let world = World.simulated(seed: seed)
-    try await world.run { try await body(world) }
-  }
-}
-
 /// Runs `body` on a fixture in a simulated World for each of some seeds.
 func withFixture(
   seeds: Range<UInt64> = 0..<6, length: Int = 1 << 20, targetClusterSize: Int = 0,

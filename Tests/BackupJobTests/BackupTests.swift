@@ -118,7 +118,7 @@ import Testing
 
   /// Row J38, and J37 for two layers.
   @Test func syncTopCopiesWhatTheTopLayerHas() async throws {
-    try await simulate { world in
+    try await simulate(seeds: 0..<6) { world in
       let fixture = try LayeredFixture(world)
       let spec = BackupSpec(source: .node(fixture.top), target: "t", sync: .top, jobID: "j")
       let job = try await fixture.base.jobs.backup(spec)

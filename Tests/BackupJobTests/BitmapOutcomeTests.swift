@@ -61,7 +61,7 @@ import Testing
       sync: .bitmap, mode: .always, copied: [1, 2], dirty: [5, 9], work: 196608, done: 131072),
   ])
   func aFailureLeavesTheBitmapAsTheTableSays(row: Row) async throws {
-    try await simulate { world in
+    try await simulate(seeds: 0..<6) { world in
       let fixture = try LayeredFixture(world)
       let job = try await prepare(row, fixture)
       fixture.disk.disk.faults = FaultPlan([
@@ -94,7 +94,7 @@ import Testing
       sync: .bitmap, mode: .always, copied: [1, 2, 5], dirty: [9], work: 196608, done: 196608),
   ])
   func aSuccessLeavesTheBitmapAsTheTableSays(row: Row) async throws {
-    try await simulate { world in
+    try await simulate(seeds: 0..<6) { world in
       let fixture = try LayeredFixture(world)
       let job = try await prepare(row, fixture)
       job.start()

@@ -201,27 +201,3 @@ import Testing
     granules(entries.compactMap(\.operation).filter(\.isChange).map(\.range))
   }
 }
-
-extension GuestOperation {
-  /// Whether it dirties a bitmap.
-  var isChange: Bool {
-    switch self {
-    case .write, .writeZeroes, .discard: !range.isEmpty
-    case .read, .flush: false
-    }
-  }
-}
-
-extension BlockBackend {
-  /// Does what `operation` says.
-  func perform(_ operation: GuestOperation) async throws(BlockError) {
-    switch operation {
-    case .write(let range, let number):
-      try await write(WritePattern.bytes(range, write: number), at: range.lower)
-    case .writeZeroes(let range, let mayUnmap): try await writeZeroes(range, mayUnmap: mayUnmap)
-    case .discard(let range): try await discard(range)
-    case .read(let range): _ = try await read(at: range.lower, count: range.count)
-    case .flush: try await flush()
-    }
-  }
-}

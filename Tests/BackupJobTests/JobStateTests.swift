@@ -1,4 +1,5 @@
 import BlockLayer
+import BlockTestKit
 import Execution
 import Testing
 

@@ -3,6 +3,7 @@ import BlockLayer
 import BlockTestKit
 import DirtyBitmap
 import Execution
+import Lamina
 import Primitives
 import Qcow2
 import Testing
@@ -17,8 +18,8 @@ import Testing
 
     /// An image with the persistent bitmaps `b` and `c`, both dirty, opened anew.
     init(_ world: World) async throws {
-      file = try await Qcow2Chain.create(in: world)
-      let first = BlockGraph(world: world, registry: Qcow2Chain.registry, policy: .none)
+      file = try await Self.create(in: world)
+      let first = BlockGraph(world: world, registry: .standard, policy: .none)
       let node = try await Self.open(file, first)
       try node.addBitmap("b", persistent: true)
       try node.addBitmap("c", persistent: true)
@@ -26,9 +27,18 @@ import Testing
       try await guest.fill(1, at: 0, count: 65536)
       await guest.close()
       try await first.close(node)
-      graph = BlockGraph(world: world, registry: Qcow2Chain.registry, policy: .none)
+      graph = BlockGraph(world: world, registry: .standard, policy: .none)
       self.node = try await Self.open(file, graph)
       jobs = JobRegistry(graph: graph)
+    }
+
+    private static func create(in world: World) async throws -> SimulatedDisk {
+      let file = SimulatedDisk(in: world)
+      let graph = BlockGraph(world: world, registry: DriverRegistry(), policy: .none)
+      let node = try graph.addNode(file)
+      try await Qcow2Driver.create(NewImageOptions(virtualSize: 64 << 20), in: node)
+      try await graph.close(node)
+      return file
     }
 
     static func open(_ file: SimulatedDisk, _ graph: BlockGraph) async throws -> BlockNode {
@@ -39,7 +49,7 @@ import Testing
     /// The names of the bitmaps in the image as it is now, with their dirty bytes.
     func inImage() async throws -> [String: Int] {
       let copy = SimulatedDisk(file.visibleImage, in: graph.world)
-      let other = BlockGraph(world: graph.world, registry: Qcow2Chain.registry, policy: .none)
+      let other = BlockGraph(world: graph.world, registry: .standard, policy: .none)
       let node = try await Self.open(copy, other)
       var found: [String: Int] = [:]
       for bitmap in node.bitmaps.all { found[bitmap.name ?? ""] = bitmap.count }
@@ -115,7 +125,7 @@ import Testing
   ) async throws {
     try await simulate(seeds: 0..<10) { world in
       let stored = try await Stored(world)
-      let disk = SimulatedDisk(SparseImage(length: Qcow2Chain.length), in: world)
+      let disk = SimulatedDisk(SparseImage(length: 64 << 20), in: world)
       let target = try stored.graph.addNode(disk, name: "t")
       let user = world.spawn {
         for _ in 0..<10_000 where stored.jobs.jobs.isEmpty { await world.yield() }

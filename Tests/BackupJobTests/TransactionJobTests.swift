@@ -15,7 +15,7 @@ import Testing
   /// Row `*-backup` of §6.1.
   @Test(arguments: Transaction.CompletionMode.allCases)
   func aTransactionThatFailsUndoesItsJobs(mode: Transaction.CompletionMode) async throws {
-    try await simulate { world in
+    try await simulate(seeds: 0..<6) { world in
       let disks = try TwoDisks(world)
       try await disks.addBitmaps([1, 2], [4])
       await #expect(throws: JobError(.aborted, "Transaction aborted using Abort action")) {

@@ -169,4 +169,20 @@ import Testing
       #expect(data.isData && !data.isZero && data.count == SparseImage.blockSize)
     }
   }
+
+  @Test func aDiskThatDoesNotForgetHasNothingToLose() throws {
+    let world = World.simulated(seed: 1)
+    let disk = SimulatedDisk(
+      SparseImage(sectors: [1, 1, 1]), in: world,
+      faults: FaultPlan([FaultPlan.Fault([.write], nth: 2, writtenBytes: 512)]), forgets: false)
+    try world.runBlocking {
+      try await disk.fill(2, sector: 0)
+      await #expect(throws: BlockError.self) { try await disk.fill(3, sector: 1, sectors: 2) }
+      try await disk.sync()
+      #expect(disk.visibleImage.sectorValues == [2, 3, 1])
+      #expect(disk.durableImage.sectorValues == [2, 3, 1])
+      #expect(disk.crashStates(seed: 1).map(\.image.sectorValues) == [[2, 3, 1]])
+      #expect(disk.pending.isEmpty)
+    }
+  }
 }

@@ -5,20 +5,13 @@ import Synchronization
 /// How far the simulations go: a little in every test run, far with `LAMINA_SIMULATE=1`; chosen
 /// seeds alone with `LAMINA_SEED=N,M`.
 enum SimulationBudget {
-  private static func variable(_ name: String) -> String? {
-    ProcessInfo.processInfo.environment[name]
-  }
+  private static let environment = ProcessInfo.processInfo.environment
 
   /// Whether this is the long run.
-  static let isLong = variable("LAMINA_SIMULATE") == "1"
+  static let isLong = SimulationSeeds.isLong(environment)
 
   /// The seeds of one scenario.
-  static let seeds: [UInt64] = {
-    if let list = variable("LAMINA_SEED") {
-      return list.split(separator: ",").compactMap { UInt64($0) }
-    }
-    return Array(1...(isLong ? 200 : 20))
-  }()
+  static let seeds = SimulationSeeds.chosen(by: environment)
 
   /// The crash states of one moment.
   static let crashPlan: CrashPlan =

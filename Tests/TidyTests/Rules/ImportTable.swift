@@ -17,6 +17,7 @@ enum ImportTable {
     "BackupChain": ["Qcow2", "BackupJob", "ImageOps", "Crypto", "FoundationEssentials"],
     "Lamina": ["Qcow2", "BackupJob", "ImageOps", "BackupChain"],
     "BlockTestKit": ["BlockLayer"],
+    "LaminaTestKit": ["BlockTestKit", "Lamina"],
     "LaminaTool": ["Lamina", "BlockTestKit", "ArgumentParser", "FoundationEssentials"],
   ]
 

@@ -1,0 +1,2 @@
+@_exported public import BlockTestKit
+@_exported public import Lamina
