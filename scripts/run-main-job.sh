@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The main job, on a real file system: ext4 with 270 MiB of files, this repository's among them, lives
-# in a qcow2 disk. The disk is backed up in full, changed three times, each time backed up
+# The main job, on a real file system: ext4 with 270 MiB of files, this repository's among them,
+# lives in a qcow2 disk. The disk is backed up in full, changed three times, each time backed up
 # incrementally; every point in time is restored, compared byte for byte and checked; and a damaged
 # backup has to be noticed. Stops with a message at the first thing that is wrong.
 #   LAMINA=path/to/lamina scripts/run-main-job.sh [FOLDER]
@@ -88,7 +88,8 @@ copy_repository() {
 
 # Writes `pool`: 86 MiB in which no 4 KiB are like any others, the numbers of 8 digits from a seed.
 make_pool() {
-  shuf -i 10000000-19999999 --random-source=<(seq 1 20000000 || true) >pool  # its reader stops early
+  # The reader of the seed stops early.
+  shuf -i 10000000-19999999 --random-source=<(seq 1 20000000 || true) >pool
 }
 
 # $2 bytes of the pool from byte $1 on.
