@@ -46,7 +46,9 @@ docs: toolchain
 
 bench: toolchain ## compare with the yardsticks; ARGS= goes to the ratio runner
 	@scripts/install-packages.sh --optional /usr/include/roaring/roaring.h:libroaring-dev
-	swift run -c release --package-path Benchmarks ratios $(ARGS)
+	swift build -c release --product lamina
+	LAMINA="$$(swift build -c release --product lamina --show-bin-path)/lamina" \
+	  swift run -c release --package-path Benchmarks ratios $(ARGS)
 
 simulate: toolchain ## the long seeded runs: more seeds, every crash state
 	LAMINA_SIMULATE=1 swift test $(TESTABLE) --scratch-path .build-simulate \

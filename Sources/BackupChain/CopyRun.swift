@@ -13,8 +13,10 @@ struct CopyRun: Sendable {
   func run(_ spec: BackupSpec) async throws(BlockError) -> Int {
     do throws(JobError) {
       let job = try await JobRegistry(graph: graph).backup(spec)
+      var pause: UInt64 = 1_000_000
       while job.result == nil {
-        _ = await graph.world.sleep(nanoseconds: 20_000_000)
+        _ = await graph.world.sleep(nanoseconds: pause)
+        pause = min(2 * pause, 20_000_000)  // a small job is not waited for longer than it takes
         if !onProgress(job.progress), job.result == nil { try? job.cancel() }
       }
       switch await job.wait() {

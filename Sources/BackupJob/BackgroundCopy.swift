@@ -44,7 +44,8 @@ final class BackgroundCopy: Sendable {
     var buffer = IOBuffer(byteCount: chunk)
     while let task = await pull() {
       do throws(CopyFailure) {
-        try await engine.copy(task, through: &buffer, zeroLimit: zeroLimit)
+        try await engine.copy(
+          task, through: &buffer, zeroLimit: zeroLimit, sparesZeros: spec.sync == .full)
       } catch {
         failed(error)
       }

@@ -24,7 +24,7 @@ struct BackupFixture: Sendable {
   /// `isEmpty`.
   init(
     _ world: World, length: Int = 1 << 20, targetClusterSize: Int = 0, isEmpty: Bool = false,
-    discard: NodeOptions.Discard = .unmap
+    targetTellsZeros: Bool = false, discard: NodeOptions.Discard = .unmap
   ) throws {
     let image = isEmpty ? SparseImage(length: length) : Self.patterned(length)
     self.world = world
@@ -32,7 +32,8 @@ struct BackupFixture: Sendable {
     jobs = JobRegistry(graph: graph)
     source = TestDisk(SimulatedDisk(image, in: world))
     target = TestDisk(
-      SimulatedDisk(SparseImage(length: length), in: world), clusterSize: targetClusterSize)
+      SimulatedDisk(SparseImage(length: length), in: world), clusterSize: targetClusterSize,
+      tellsZeros: targetTellsZeros)
     sourceNode = try graph.addNode(source, name: "n0", options: NodeOptions(discard: discard))
     targetNode = try graph.addNode(target, name: "t")
     guest = try BlockBackend(sourceNode, in: graph, name: "drive0")
@@ -62,9 +63,12 @@ struct BackupFixture: Sendable {
   }
 
   /// Adds a target of the source's length.
-  func addTarget(_ name: String, clusterSize: Int = 0) throws -> (TestDisk, BlockNode) {
+  func addTarget(
+    _ name: String, clusterSize: Int = 0, backing: BlockNode? = nil
+  ) throws -> (TestDisk, BlockNode) {
     let disk = TestDisk(
-      SimulatedDisk(SparseImage(length: source.length), in: world), clusterSize: clusterSize)
+      SimulatedDisk(SparseImage(length: source.length), in: world), clusterSize: clusterSize,
+      backing: backing)
     return (disk, try graph.addNode(disk, name: name))
   }
 

@@ -100,6 +100,48 @@ import Testing
     }
   }
 
+  @Test func zerosThatTheTargetHasAreSparedOnlyWhenAllIsCopied() async throws {
+    for sync in [BackupSpec.Sync.full, .incremental] {
+      try await simulate(seeds: 0..<1) { world in
+        let fixture = try BackupFixture(
+          world, length: 8 << 20, isEmpty: true, targetTellsZeros: true)
+        let bitmap = try fixture.sourceNode.addBitmap("b")
+        bitmap.record(ByteRange(0, 8 << 20))
+        try await fixture.guest.fill(1, at: 6 << 20, count: 512)
+        let spec = fixture.spec(sync, bitmap: sync == .full ? nil : "b")
+        let job = try await fixture.jobs.backup(spec)
+        #expect(await job.wait() == .success)
+        #expect(fixture.target.disk.visibleImage == fixture.source.disk.visibleImage)
+        let zeroed = fixture.target.zeroed.reduce(0) { $0 + $1.count }
+        // What is put on top of another image has to hide it.
+        #expect(zeroed == (sync == .full ? 0 : (8 << 20) - 65536), "\(sync)")
+      }
+    }
+  }
+
+  @Test func zerosThatTheTargetDoesNotHaveAreWritten() async throws {
+    try await simulate(seeds: 0..<1) { world in
+      let fixture = try BackupFixture(
+        world, length: 1 << 20, isEmpty: true, targetTellsZeros: true)
+      // Something else is there; and what shows through from below is not the target's own.
+      try await fixture.targetNode.write(
+        ByteRange(0, 65536), from: [UInt8](repeating: 7, count: 65536).span.bytes)
+      let (overlay, node) = try fixture.addTarget("u", backing: fixture.sourceNode)
+      for (target, disk) in [(fixture.targetNode, fixture.target), (node, overlay)] {
+        let engine = try CopyEngine(
+          source: BlockEdge(.file, to: fixture.sourceNode),
+          target: BlockEdge(.target, to: target), clusterSize: 65536)
+        engine.markAll()
+        var buffer = IOBuffer(byteCount: engine.bufferByteCount())
+        while case .task(let task) = engine.claimNext(maxLength: .max) {
+          try await engine.copy(task, through: &buffer, sparesZeros: true)
+        }
+        #expect(disk.zeroed == [ByteRange(0, 1 << 20)])
+        #expect(disk.disk.visibleImage == fixture.source.disk.visibleImage)
+      }
+    }
+  }
+
   /// A guest that wants to overwrite what is being copied waits for it, and for nothing else.
   @Test func aGuestWaitsForTheCopyOfItsClusters() async throws {
     try await withFixture(seeds: 0..<20) { fixture in

@@ -10,6 +10,8 @@ final class TestDisk: BlockDriver {
   let disk: SimulatedDisk
   let limits: BlockLimits
   private let backing: BlockEdge?
+  /// Whether its status says where zeros are; otherwise all is data.
+  private let tellsZeros: Bool
   private let state: Mutex<State>
 
   private struct State {
@@ -22,8 +24,9 @@ final class TestDisk: BlockDriver {
 
   init(
     _ disk: SimulatedDisk, clusterSize: Int = 0, backing: BlockNode? = nil,
-    allocated: Set<Int> = []
+    allocated: Set<Int> = [], tellsZeros: Bool = true
   ) {
+    self.tellsZeros = tellsZeros
     self.disk = disk
     limits = BlockLimits(clusterSize: clusterSize)
     self.backing = backing.flatMap { try? BlockEdge(.backing, to: $0) }
@@ -88,6 +91,9 @@ final class TestDisk: BlockDriver {
   func sync() async throws(BlockError) { try await disk.sync() }
 
   func status(_ range: ByteRange) async throws(BlockError) -> BlockStatus {
+    guard tellsZeros else {
+      return BlockStatus(count: range.count, isAllocated: true, isData: true, offset: range.lower)
+    }
     guard backing != nil else { return try await disk.status(range) }
     await disk.world.yield()  // as a driver that has to load a table
     let piece = range.prefix(65536 - range.lower % 65536)

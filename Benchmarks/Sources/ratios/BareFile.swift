@@ -12,6 +12,12 @@ final class BareFile: Sendable {
     guard descriptor >= 0 else { throw RunnerError("\(path): \(Errno(rawValue: errno))") }
   }
 
+  /// Opens a file that is there.
+  init(reading path: String) throws {
+    descriptor = open(path, O_RDONLY)
+    guard descriptor >= 0 else { throw RunnerError("\(path): \(Errno(rawValue: errno))") }
+  }
+
   deinit { close(descriptor) }
 
   /// Makes all of the file a hole of `length` bytes.
@@ -35,6 +41,18 @@ final class BareFile: Sendable {
 
   /// Makes what was written durable, so that it does not go out while something is measured.
   func flush() { fsync(descriptor) }
+
+  /// Makes what was written durable, as a part of what is measured.
+  ///
+  /// Where the host has no `fdatasync`, by `fsync`.
+  func flushData() {
+    #if os(Linux)
+    let result = fdatasync(descriptor)
+    #else
+    let result = fsync(descriptor)
+    #endif
+    precondition(result == 0, "fdatasync failed")
+  }
 }
 
 /// Memory for requests, with random bytes, aligned to pages.

@@ -23,6 +23,18 @@ struct Machine: Codable, Sendable {
       ?? "unknown"
   }
 
+  /// The most memory that this process had at once.
+  static var peakMemoryBytes: Int {
+    var usage = rusage()
+    #if os(Linux)
+    guard getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage) == 0 else { return 0 }
+    return Int(usage.ru_maxrss) << 10
+    #else
+    guard getrusage(RUSAGE_SELF, &usage) == 0 else { return 0 }
+    return Int(usage.ru_maxrss)
+    #endif
+  }
+
   private static var caches: String {
     let folder = "/sys/devices/system/cpu/cpu0/cache/index"
     let levels = (0..<5).compactMap { index -> String? in

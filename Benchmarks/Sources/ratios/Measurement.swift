@@ -5,7 +5,7 @@ struct Measurement {
   /// The time that counts for work that does not wait.
   var time = Stopwatch.Time.wall
   /// A contender that took longer in all has no more samples taken, once it has `minimumRounds`.
-  let budgetNanoseconds = 1.5e9
+  var budgetNanoseconds = 1.5e9
   let minimumRounds = 3
   /// Short operations are repeated until a sample takes about this long.
   let sampleNanoseconds = 1e6

@@ -17,6 +17,8 @@ struct RatioRun {
     var report = Report(
       machine: .current, arguments: Array(ProcessInfo.processInfo.arguments.dropFirst()))
     say(ReportText.head(report.machine))
+    // First: the memory of programs is told from the runner's own while that is small.
+    if command.includes(BackupCopy.suite) { report.rows += try await backupCopy(in: world) }
     if command.includes(BitmapScan.suite) { report.rows += try await bitmapScan(in: world) }
     if command.includes(ImageIO.suite) { report.rows += try await imageIO(in: world) }
     return report
@@ -97,6 +99,32 @@ struct RatioRun {
     let bits = try bitmap.copyBits()
     try await graph.close(node)
     return bits
+  }
+
+  // MARK: - BackupCopy
+
+  private func backupCopy(in world: World) async throws -> [Row] {
+    guard let lamina = command.lamina ?? ProcessInfo.processInfo.environment["LAMINA"] else {
+      say("\n\(BackupCopy.suite) is left out: name a release build of lamina by --lamina")
+      return []
+    }
+    var sizes = BackupCopy.Sizes()
+    sizes.data = try bytes(command.data, "data")
+    sizes.sparseDisk = try bytes(command.sparse, "sparse")
+    sizes.dirtyGranules = command.dirty
+    let suite = try BackupCopy(world, sizes, lamina: lamina, in: command.folder)
+    say(ReportText.title(BackupCopy.suite, "whole runs of programs, page cache warm, wall time"))
+    suite.absence.map(say)
+    let measurement = Measurement(rounds: command.rounds, budgetNanoseconds: 30e9)
+    var rows: [Row] = []
+    for contest in [try await suite.fullBackup(), try await suite.incrementalBackup()] {
+      let row = try await suite.row(contest, measurement)
+      rows.append(row)
+      say(ReportText.line(row))
+      ReportText.memoryLine(row).map(say)
+    }
+    try suite.close()
+    return rows
   }
 
   // MARK: - ImageIO

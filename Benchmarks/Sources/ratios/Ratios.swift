@@ -12,7 +12,7 @@ struct Ratios: ParsableCommand {
 
   enum Output: String, ExpressibleByArgument { case text, json }
 
-  @Argument(help: "bitmap-scan, image-io; both when none is named.")
+  @Argument(help: "backup-copy, bitmap-scan, image-io; all when none is named.")
   var suites: [String] = []
   @Option(help: "Bytes of the disk that the bitmap describes, such as 4T.")
   var size = "4T"
@@ -30,7 +30,15 @@ struct Ratios: ParsableCommand {
   var rounds = 15
   @Flag(help: "Reckon image-io by processor time, for machines that do other work too.")
   var processorTime = false
-  @Option(help: "The folder for the files of image-io.")
+  @Option(help: "Bytes of data on the disk of backup-copy's full backup.")
+  var data = "1G"
+  @Option(help: "Bytes of the sparse disk of backup-copy's incremental backup.")
+  var sparse = "1T"
+  @Option(help: "Granules of 64 KiB that are dirty on it.")
+  var dirty = 1000
+  @Option(help: "The lamina command, built for release; LAMINA in the environment without it.")
+  var lamina: String?
+  @Option(help: "The folder for the files of image-io and backup-copy.")
   var folder = FileManager.default.temporaryDirectory.path
   @Option(help: "text or json.")
   var output = Output.text
@@ -43,8 +51,9 @@ struct Ratios: ParsableCommand {
     #if DEBUG
     throw ValidationError("this is a debug build, whose times mean nothing: use -c release")
     #else
-    guard suites.allSatisfy([BitmapScan.suite, ImageIO.suite].contains) else {
-      throw ValidationError("the suites are \(BitmapScan.suite) and \(ImageIO.suite)")
+    guard suites.allSatisfy([BackupCopy.suite, BitmapScan.suite, ImageIO.suite].contains) else {
+      throw ValidationError(
+        "the suites are \(BackupCopy.suite), \(BitmapScan.suite) and \(ImageIO.suite)")
     }
     guard rounds > 0 else { throw ValidationError("--rounds must be above 0") }
     guard (bitmap == nil) == (name == nil) else {

@@ -15,6 +15,8 @@ struct Row: Codable, Sendable {
   let yardstick: String
   let figures: [Figure]
   var verdict: Verdict?
+  /// The most memory that a contender's program had at once, in bytes, by its name.
+  var peakMemoryBytes: [String: Int]?
 
   /// What this project needs.
   var ours: Figure? { figures.first { $0.name == Contender.ours } }

@@ -29,6 +29,18 @@ enum ReportText {
       "\(number(ours.ratio)) \(row.yardstick)", verdict(row), peers(row, ours))
   }
 
+  /// What stands below a row whose contenders are programs.
+  static func memoryLine(_ row: Row) -> String? {
+    guard let memory = row.peakMemoryBytes, !memory.isEmpty else { return nil }
+    let own = Machine.peakMemoryBytes
+    let parts = row.figures.compactMap { figure in
+      memory[figure.name].map { bytes in
+        "\(figure.name) \(bytes <= own ? "at most " : "")\(bytes >> 20) MiB"
+      }
+    }
+    return "  peak memory: " + parts.joined(separator: ", ")
+  }
+
   private static func verdict(_ row: Row) -> String {
     guard let verdict = row.verdict else { return "" }
     let sign = verdict.isFloor ? "≥" : "≤"
@@ -43,7 +55,7 @@ enum ReportText {
   }
 
   private static func columns(_ cells: String...) -> String {
-    let widths = [20, 10, 22, 16, 14, 30, 0]
+    let widths = [20, 14, 22, 16, 16, 30, 0]
     var line = ""
     for (cell, width) in zip(cells, widths) {
       line += cell + String(repeating: " ", count: max(1, width - cell.count))

@@ -12,13 +12,20 @@ extension CopyEngine {
   /// Runs that the source knows to be zero are written as zeros, not as data. Such a run that goes
   /// on behind the task takes what follows into the task, up to `zeroLimit` bytes in all. `buffer`
   /// has at least one cluster. After a failure, what was not copied is marked again.
+  ///
+  /// With `sparesZeros`, zeros are not written where the target itself says that it has zeros, as a
+  /// new image does: a disk that is mostly empty would otherwise cost its backup a mapping of every
+  /// cluster. Only for a copy of the whole disk: a copy of some of it may be put on top of another
+  /// one later, and has to hide with its zeros what is there.
   public func copy(
-    _ task: CopyTask, through buffer: inout IOBuffer, zeroLimit: Int = CopyLimits.zeroByteCount
+    _ task: CopyTask, through buffer: inout IOBuffer, zeroLimit: Int = CopyLimits.zeroByteCount,
+    sparesZeros: Bool = false
   ) async throws(CopyFailure) {
     var rest = task.range
     while !rest.isEmpty {
       do throws(CopyFailure) {
-        let position = try await copyPiece(of: task, rest, through: &buffer, zeroLimit)
+        let position = try await copyPiece(
+          of: task, rest, through: &buffer, zeroLimit, sparesZeros)
         rest = advance(task, to: position)
       } catch {
         fail(task)
@@ -29,12 +36,13 @@ extension CopyEngine {
 
   /// Copies the first piece of `rest`, all zeros or all data; returns its end.
   private func copyPiece(
-    of task: CopyTask, _ rest: ByteRange, through buffer: inout IOBuffer, _ zeroLimit: Int
+    of task: CopyTask, _ rest: ByteRange, through buffer: inout IOBuffer, _ zeroLimit: Int,
+    _ sparesZeros: Bool
   ) async throws(CopyFailure) -> Int {
     switch await firstPiece(of: rest, max(zeroLimit, rest.count)) {
     case .zeroes(let end):
       let upper = end > rest.upper ? extend(task, to: end) : end
-      try await writeZeroes(ByteRange(rest.lower, upper))
+      try await writeZeroes(ByteRange(rest.lower, upper), sparesZeros)
       return upper
     case .data(let byteCount):
       let piece = rest.prefix(min(byteCount, buffer.byteCount.roundedDown(to: clusterSize)))
@@ -78,12 +86,30 @@ extension CopyEngine {
     }
   }
 
-  private func writeZeroes(_ range: ByteRange) async throws(CopyFailure) {
+  private func writeZeroes(_ range: ByteRange, _ sparesZeros: Bool) async throws(CopyFailure) {
+    var rest = range
+    while sparesZeros, !rest.isEmpty, let known = await zerosOfTarget(rest) {
+      rest = rest.dropFirst(known)
+    }
+    guard !rest.isEmpty else { return }
     do {
-      try await target.node.writeZeroes(range, mayUnmap: true)
+      try await target.node.writeZeroes(rest, mayUnmap: true)
     } catch {
       throw CopyFailure(.write, error)
     }
+  }
+
+  /// For how many bytes from `range.lower` on the target itself says that it has zeros; nil when it
+  /// does not.
+  ///
+  /// Zeros that only show through from below do not count: what is below may change, and may be the
+  /// very disk that is copied.
+  private func zerosOfTarget(_ range: ByteRange) async -> Int? {
+    guard let answer = try? await target.node.chainStatus(range), answer.status.isZero,
+      answer.depth == 0,
+      answer.status.isAllocated || target.node.dataNode.backing == nil
+    else { return nil }
+    return answer.count
   }
 }
 

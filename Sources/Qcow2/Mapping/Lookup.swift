@@ -71,6 +71,14 @@ extension Tables {
     }
     var length = clusterSize - offsetInCluster
     var next = index + 1
+    if !first.hasHost {
+      // The same entry again says the same: most of a sparse disk's tables.
+      let entries = slice.entries
+      let same = entries[index]
+      let end = min(entries.count, index + count.dividedRoundingUp(by: clusterSize))
+      while next < end, entries[next] == same { next += 1 }
+      length += (next - index - 1) * clusterSize
+    }
     while length < count, next < slice.entries.count, first != .compressed,
       case .success(let kind) = kind(of: slice.entries[next], next, slice),
       kind == first.advanced(by: length)
@@ -118,6 +126,14 @@ extension Tables {
 }
 
 extension MappedRun.Kind {
+  /// Whether each entry of a run names another place of the file.
+  fileprivate var hasHost: Bool {
+    switch self {
+    case .unallocated, .zero(host: nil, _): false
+    case .data, .zero, .compressed: true
+    }
+  }
+
   /// The kind of the bytes `count` further in the same run.
   func advanced(by count: Int) -> MappedRun.Kind {
     switch self {

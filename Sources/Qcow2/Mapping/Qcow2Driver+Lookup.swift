@@ -16,7 +16,7 @@ extension Qcow2Driver {
       }
       if case .run(let run) = answer { return (run, ticket) }
       epochs.leave(ticket)
-      try await resolve(answer, guest)
+      try await resolve(answer, guest, count)
     }
   }
 
@@ -25,36 +25,53 @@ extension Qcow2Driver {
     while true {
       let answer = tables.withLock { $0.lookup(guest, count) }
       if case .run(let run) = answer { return run }
-      try await resolve(answer, guest)
+      try await resolve(answer, guest, count)
     }
   }
 
-  private func resolve(_ answer: Lookup, _ guest: Int) async throws(BlockError) {
+  private func resolve(_ answer: Lookup, _ guest: Int, _ count: Int) async throws(BlockError) {
     switch answer {
     case .run: break
-    case .missing(let offset): try await loadSlice(offset, guest)
+    case .missing(let offset): try await loadSlices(offset, guest, count)
     case .corrupt(let error): throw error.at(node: file.node.name, nil)
     }
   }
 
-  /// Brings a slice of the L2 table that maps `guest` into memory.
-  func loadSlice(_ offset: Int, _ guest: Int) async throws(BlockError) {
-    let size = tables.withLock { $0.l2.sliceSize }
-    let range = ByteRange(offset: offset, count: size)
-    // One loader a slice. While it holds this lock the slice cannot come in otherwise, so it
-    // cannot have been changed, written and given up between our read and our insertion.
+  /// Brings the slice at `offset`, of the L2 table that maps `guest`, into memory; with it those
+  /// that follow in the table, as far as they map `count` bytes from `guest` on.
+  ///
+  /// So who walks over an image reads its tables in large pieces.
+  func loadSlices(_ offset: Int, _ guest: Int, _ count: Int) async throws(BlockError) {
+    let (size, most) = tables.withLock { ($0.l2.sliceSize, $0.l2.slicesPerLoad) }
+    let bytesPerSlice = size / 8 * geometry.clusterSize
+    let tableStart = offset.roundedDown(to: geometry.clusterSize)
+    let wanted = (guest % bytesPerSlice + count).dividedRoundingUp(by: bytesPerSlice)
+    let toTableEnd = (tableStart + geometry.clusterSize - offset) / size
+    let range = ByteRange(offset: offset, count: max(1, min(wanted, most, toTableEnd)) * size)
+    // One loader a slice. While it holds this lock no slice that is missing can come in otherwise,
+    // so none can have been changed, written and given up between our read and our insertion.
     try await loads.withLock(range) { () async throws(BlockError) in
-      if tables.withLock({ $0.l2.slice(at: offset) != nil }) { return }
+      let missing = tables.withLock { tables in
+        stride(from: range.lower, to: range.upper, by: size).filter {
+          tables.l2.slice(at: $0) == nil
+        }
+      }
+      // Somebody else brought it; what else is missing is not wanted yet.
+      guard missing.first == offset else { return }
       let node = file.node
       guard range.lower < node.length else {
         throw .corruption(
           "L2 table at 0x\(String(offset, radix: 16)) is outside the file of \(node.length) bytes")
       }
       await raise(.l2Load)
-      var buffer = IOBuffer(byteCount: size)
+      var buffer = IOBuffer(byteCount: range.count)
       var bytes = buffer.mutableBytes
       try await node.read(range, into: &bytes)
-      let entries = decodeTable(bytes.bytes)
+      var slices: [(offset: Int, entries: [UInt64])] = []
+      for place in missing {
+        let part = bytes.bytes.slice(ByteRange(offset: place - offset, count: size))
+        slices.append((place, decodeTable(part)))
+      }
       tables.withLock { tables in
         // The table may have been replaced while we read it.
         let l1Index = geometry.split(GuestOffset(guest)).l1Index
@@ -62,7 +79,10 @@ extension Qcow2Driver {
           let table = L1Entry(rawValue: tables.l1[l1Index]).l2Table?.value,
           offset >= table, offset < table + geometry.clusterSize
         else { return }
-        tables.l2.insert(L2Slice(offset: offset, entries: entries))
+        // The one that was asked for last: that it stays is sure.
+        for slice in slices.reversed() {
+          tables.l2.insert(L2Slice(offset: slice.offset, entries: slice.entries))
+        }
       }
     }
   }

@@ -44,8 +44,11 @@ extension Qcow2Driver {
   public func status(_ range: ByteRange) async throws(BlockError) -> BlockStatus {
     try checkServesGuest()
     var status = try await status(at: range.lower, range.count)
-    // Runs end at slices and tables; answers should not.
-    while status.count < range.count {
+    // Runs end at slices and tables; answers should not. But who asks for an image's rest again and
+    // again, as long as another image beside it has short runs, must not make us walk all of it.
+    var steps = 1
+    while status.count < range.count, steps < Qcow2Limits.statusSteps {
+      steps += 1
       let next = try await self.status(at: range.lower + status.count, range.count - status.count)
       guard continues(status, next) else { break }
       status.count += next.count

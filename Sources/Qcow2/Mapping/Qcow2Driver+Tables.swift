@@ -17,7 +17,7 @@ extension Qcow2Driver {
       let step = tables.withLock { $0.remap(guest, count, mayPunch: mayPunch, entry) }
       switch step {
       case .done(let done): return done
-      case .missing(let offset): try await loadSlice(offset, guest)
+      case .missing(let offset): try await loadSlices(offset, guest, 1)
       }
     }
   }

@@ -50,6 +50,9 @@ struct L2Cache {
     capacity = max(budgetBytes / sliceSize, 16)
   }
 
+  /// The slices that are read at once at most: 64 KiB, and no great part of what is kept.
+  var slicesPerLoad: Int { max(1, min((64 << 10) / sliceSize, capacity / 4)) }
+
   /// The number of entries of a slice.
   var entriesPerSlice: Int { sliceSize / 8 }
 

@@ -41,6 +41,52 @@ import Testing
     #expect(writes < 3 * Qcow2Limits.dirtySlices)
   }
 
+  /// Who asks for the status of the rest again and again must not have all of it walked each time.
+  @Test func oneStatusLooksAtABoundedPartOfTheImage() async throws {
+    let world = World.simulated(seed: 6)
+    try await world.run { () async throws in
+      let size = 5000 * 32768
+      var options = NewImageOptions(virtualSize: size)
+      options.clusterSize = 512
+      let image = try await ImageFixture.create(options, in: world)
+      let disk = try await image.open()
+      for isZeroed in [false, true] {
+        if isZeroed { try await disk.writeZeroes(ByteRange(0, size), mayUnmap: true) }
+        var position = 0
+        while position < size {
+          let status = try await disk.node.chainStatus(ByteRange(position, size))
+          #expect(status.status.isZero && status.status.isAllocated == isZeroed)
+          #expect(status.count <= Qcow2Limits.statusSteps * 32768)
+          position += status.count
+        }
+      }
+      try await image.close(disk)
+    }
+  }
+
+  /// A walk reads a table of 64 KiB at once, a request only the slice that it needs.
+  @Test func tablesAreReadInPiecesOfWhatIsAskedFor() async throws {
+    let world = World.simulated(seed: 6)
+    try await world.run { () async throws in
+      let perTable = 8192 * 65536
+      let image = try await ImageFixture.create(
+        NewImageOptions(virtualSize: 8 * perTable), in: world)
+      var disk = try await image.open()
+      for table in 0..<8 { try await disk.fill(1, at: table * perTable, count: 512) }
+      try await image.close(disk)
+      for (count, loads) in [(8 * perTable, 8), (65536, 1)] {
+        disk = try await image.open(readOnly: true)
+        let before = image.disk.count(of: [.read])
+        var rest = ByteRange(0, count)
+        while !rest.isEmpty {
+          rest = rest.dropFirst(try await disk.node.chainStatus(rest).count)
+        }
+        #expect(image.disk.count(of: [.read]) - before == loads)
+        try await image.close(disk)
+      }
+    }
+  }
+
   @Test func aFullCacheOfDirtySlicesIsNotSearched() {
     var cache = L2Cache(clusterSize: 512, budgetBytes: 0)
     let slices = (0..<2 * cache.capacity).map { L2Slice(offset: $0 * 512, entries: []) }
