@@ -116,7 +116,13 @@ public struct BackupChain: Sendable {
   func withNode<T>(
     _ path: FilePath, _ options: OpenOptions, _ body: (BlockNode) async throws(BlockError) -> T
   ) async throws(BlockError) -> T {
-    let node = try await graph.open(path, options)
+    let node: BlockNode
+    do throws(BlockError) {
+      node = try await graph.open(path, options)
+    } catch {
+      throw error.message.hasPrefix("Could not open")
+        ? error : error.prefixed("Could not open '\(path)'")
+    }
     do throws(BlockError) {
       let result = try await body(node)
       try await graph.close(node)

@@ -47,6 +47,11 @@ extension BackupChain {
   /// run is at work or somebody writes to the disk, `refused` for a disk of another chain,
   /// `noSpace`, `cancelled`, `io`.
   public func create(_ request: BackupRequest) async throws(BlockError) -> BackupReport {
+    if (try? folder.names()) == nil {
+      // No folder is made for a disk that is none.
+      let options = OpenOptions(format: "qcow2", readOnly: true)
+      try await withNode(request.disk, options) { _ in }
+    }
     try folder.make()
     return try await locked { () async throws(BlockError) in
       var state = try await load() ?? newState()

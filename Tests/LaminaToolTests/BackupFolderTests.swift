@@ -170,6 +170,16 @@ import Testing
     }
   }
 
+  @Test func noFolderIsMadeForADiskThatIsNone() throws {
+    try withDisk { tool, _, folder in
+      let other = tool.path("other.img")
+      #expect(FileManager.default.createFile(atPath: other, contents: Data("text".utf8)))
+      try tool.expectRefusal("other.img", "backup", "create", other, "--to", folder)
+      try tool.expectRefusal("No such file", "backup", "create", other + "x", "--to", folder)
+      #expect(!FileManager.default.fileExists(atPath: folder))
+    }
+  }
+
   @Test func aFolderWithoutAChainIsNotRestored() throws {
     try withDisk { tool, _, folder in
       try tool.expectRefusal(

@@ -31,7 +31,8 @@ struct BackupCommand: ParsableCommand {
     func perform(_ tool: Tool) async throws -> Int32 {
       let isJSON = try Output.isJSON(output)
       if let fullEvery, fullEvery < 1 {
-        throw ToolFailure(message: "--full-every '\(fullEvery)' is no number of backups; write 1 …")
+        throw ToolFailure(
+          message: "--full-every '\(fullEvery)' is no number of backups; write 1 or more")
       }
       let chain = try BackupSession(tool).chain(to)
       var request = BackupRequest(disk: FilePath(disk))
