@@ -56,7 +56,8 @@ extension JobRegistry {
       isSealed = true
       for action in prepared { try await action.seal() }
     } catch {
-      for action in prepared.reversed() { await action.abort(isSealed: isSealed) }
+      for action in prepared.reversed() { await action.abort() }
+      if isSealed { await PreparedAction.putBack(prepared) }
       throw error
     }
     for action in prepared { action.commit() }
