@@ -154,6 +154,37 @@ import Testing
     }
   }
 
+  /// However the removal and a store fall together: what is removed does not come back.
+  @Test(arguments: [true, false]) func aStoreDoesNotBringBackWhatIsRemoved(
+    inTransaction: Bool
+  ) async throws {
+    try await simulate(seeds: 0..<30) { world in
+      let stored = try await Stored(world)
+      try await stored.node.removeBitmap("c")
+      let isNew = world.seed.isMultiple(of: 3)
+      let name = isNew ? "n" : "b"
+      if isNew {
+        try await stored.node.removeBitmap("b")
+        try stored.node.addBitmap("n", persistent: true)
+      }
+      let guest = try BlockBackend(stored.node, in: stored.graph)
+      try await guest.fill(1, at: 1 << 20, count: 65536)
+      let store = world.spawn {
+        for _ in 0..<Int(world.seed) { await world.yield() }
+        try? await stored.graph.storeBitmaps(of: stored.node)
+      }
+      if inTransaction {
+        try await stored.jobs.transaction([.removeBitmap(node: "q", name: name)])
+      } else {
+        try await stored.node.removeBitmap(name)
+      }
+      await store.wait()
+      await guest.close()
+      try await stored.graph.close(stored.node)
+      #expect(try await stored.inImage() == [:], "seed \(world.seed)")
+    }
+  }
+
   /// A user who is quicker than the commit: a removal takes its time while the job is there.
   @Test(arguments: [true, false]) func aJobCancelledWhileATransactionGoesOnNeverStarts(
     fails: Bool

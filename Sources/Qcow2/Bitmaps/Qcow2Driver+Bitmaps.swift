@@ -133,26 +133,37 @@ extension Qcow2Driver: PersistentBitmapStore {
       // The bits on disk are right until the next change: it has to claim them first, whatever
       // fails here.
       isPrepared.store(false, ordering: .releasing)
-      let old = try await directoryEntries()
-      var entries: [BitmapDirectoryEntry] = []
-      var written: [BitmapDirectoryEntry] = []
-      do throws(BlockError) {
-        for bitmap in ordered(bitmaps, as: old) {
-          guard let name = bitmap.name else { continue }
-          let present = old.first { $0.name.bytes == Array(name.utf8) }
-          if bitmap.isInconsistent {
-            if let present { entries.append(present) }
-          } else {
-            let entry = try await write(bitmap, named: name)
-            written.append(entry)
-            entries.append(entry)
-          }
+      try await switchDirectory(storing: bitmaps, over: try await directoryEntries())
+    }
+  }
+
+  /// Puts `bitmaps` in place of the entries `old`; those that are right on disk are not written.
+  ///
+  /// The caller holds `commitLock`, under which alone a bitmap that is being removed leaves the
+  /// image: it does not come back, whenever the caller listed `bitmaps`.
+  private func switchDirectory(
+    storing bitmaps: [DirtyBitmap], over old: [BitmapDirectoryEntry]
+  ) async throws(BlockError) {
+    var entries: [BitmapDirectoryEntry] = []
+    var written: [BitmapDirectoryEntry] = []
+    do throws(BlockError) {
+      for bitmap in ordered(bitmaps, as: old) {
+        guard let name = bitmap.name else { continue }
+        let present = old.first { $0.name.bytes == Array(name.utf8) }
+        if bitmap.isInconsistent || bitmap.isBeingRemoved {
+          if let present { entries.append(present) }
+        } else if let present, try await isCurrent(present, bitmap) {
+          entries.append(present)
+        } else {
+          let entry = try await write(bitmap, named: name)
+          written.append(entry)
+          entries.append(entry)
         }
-        try await switchDirectory(to: entries)
-      } catch {
-        for entry in written where !isNamed(entry) { try? await release(entry) }
-        throw error
       }
+      try await switchDirectory(to: entries)
+    } catch {
+      for entry in written where !isNamed(entry) { try? await release(entry) }
+      throw error
     }
   }
 
@@ -172,13 +183,29 @@ extension Qcow2Driver: PersistentBitmapStore {
   }
 
   /// Removes one bitmap from the image, in one atomic switch.
-  public func removeStoredBitmap(named name: String) async throws(BlockError) {
+  ///
+  /// In an image that was not written since the bitmaps were stored, those that commands have
+  /// changed since are stored by the same switch: what one of them was given of the removed bitmap's
+  /// bits must not be lost with it. The others are not claimed: they stay as they are.
+  public func removeStoredBitmap(
+    named name: String, keeping bitmaps: [DirtyBitmap]
+  ) async throws(BlockError) {
     let bytes = Array(name.utf8)
-    guard try await directoryEntries().contains(where: { $0.name.bytes == bytes }) else { return }
+    // Under the lock: a store that began before may be about to put it in.
+    let isThere = try await commitLock.withLock { () async throws(BlockError) in
+      try await directoryEntries().contains { $0.name.bytes == bytes }
+    }
+    guard isThere else { return }
     try await prepareHeader()
     try await commitLock.withLock { () async throws(BlockError) in
-      let entries = try await directoryEntries().filter { $0.name.bytes != bytes }
-      try await switchDirectory(to: entries)
+      let others = try await directoryEntries().filter { $0.name.bytes != bytes }
+      // In an image that is being written all are in use: a crash leaves none of them to be
+      // trusted. In another no write is beyond its claim, so that all bits are recorded.
+      if isPrepared.load(ordering: .acquiring) {
+        try await switchDirectory(to: others)
+      } else {
+        try await switchDirectory(storing: bitmaps, over: others)
+      }
     }
   }
 
@@ -226,12 +253,20 @@ extension Qcow2Driver: PersistentBitmapStore {
     for entry in entries {
       let name = String(decoding: entry.name.bytes, as: UTF8.self)
       guard let bitmap = bitmaps.first(where: { $0.name == name }) else { return true }
-      if bitmap.isInconsistent { continue }
-      guard !entry.flags.contains(.inUse), bitmap.isEnabled == entry.flags.contains(.auto),
-        bitmap.granularity == entry.granularity, try await isStored(bitmap, as: entry)
-      else { return true }
+      if bitmap.isInconsistent || bitmap.isBeingRemoved { continue }
+      guard try await isCurrent(entry, bitmap) else { return true }
     }
     return false
+  }
+
+  /// Whether the entry is what would be written for `bitmap`.
+  private func isCurrent(
+    _ entry: BitmapDirectoryEntry, _ bitmap: DirtyBitmap
+  ) async throws(BlockError) -> Bool {
+    guard !entry.flags.contains(.inUse), bitmap.isEnabled == entry.flags.contains(.auto),
+      bitmap.granularity == entry.granularity
+    else { return false }
+    return try await isStored(bitmap, as: entry)
   }
 
   private func isStored(_ bitmap: DirtyBitmap, as entry: BitmapDirectoryEntry)
