@@ -69,7 +69,7 @@ public final class BlockGraph: Sendable {
   private func register(
     _ driver: any BlockDriver, _ name: String?, _ options: NodeOptions
   ) throws(BlockError) -> BlockNode {
-    if let name { try checkName(name) }
+    if let name { try checkNodeName(name) }
     let node = BlockNode(
       name: name ?? generateName(), driver: driver, options: options, world: world)
     try PermissionCheck.refresh(node)
@@ -77,7 +77,8 @@ public final class BlockGraph: Sendable {
     return node
   }
 
-  private func checkName(_ name: String) throws(BlockError) {
+  /// Throws, with QEMU's texts, when a new node cannot have that name.
+  public func checkNodeName(_ name: String) throws(BlockError) {
     let bytes = Array(name.utf8)
     let isLetter = { (byte: UInt8) in (0x41...0x5a).contains(byte & 0xdf) }
     let isLegal = { (byte: UInt8) in
@@ -157,7 +158,7 @@ public final class BlockGraph: Sendable {
     file: BlockNode, _ options: OpenOptions, _ folder: FilePath?, _ ancestry: Ancestry
   ) async throws(BlockError) -> BlockNode {
     // Before anything is opened for it.
-    if let name = options.nodeName { try checkName(name) }
+    if let name = options.nodeName { try checkNodeName(name) }
     let opener = try registry.format(try await formatName(options, file))
     let context = OpenContext(
       graph: self, options: options, folder: folder,

@@ -163,7 +163,8 @@ import Testing
       let changes: [@Sendable (inout DriveBackupSpec) -> Void] = [
         { $0.sync = .incremental }, { $0.bitmap = "x" }, { $0.bitmapMode = .always },
         { $0.maxWorkers = 0 }, { $0.maxChunk = -1 }, { $0.speed = -1 }, { $0.jobID = "1" },
-        { $0.format = "x" },
+        { $0.format = "x" }, { $0.filterNodeName = "n0" }, { $0.filterNodeName = "1" },
+        { $0.filterNodeName = "drive0" }, { $0.maxChunk = 1 }, { $0.maxChunk = 65535 },
         {
           $0.sync = .none
           $0.format = "raw"

@@ -155,6 +155,19 @@ import Testing
     }
   }
 
+  @Test func whatCannotBeMadeIsRefusedBeforeAFileIsTouched() async throws {
+    let path = try folder.make("old", pattern(512))
+    try await simulated { world in
+      let graph = BlockGraph(world: world, registry: .withOverlay)
+      let error = await failure {
+        try await graph.createImage(
+          at: path, format: "raw", NewImage(length: -512), replacing: true)
+      }
+      #expect(error?.message == "Parameter 'size' expects a >0 size")
+    }
+    #expect(try folder.contents("old") == pattern(512))
+  }
+
   @Test func aFileOpenedAsAFileHasTheNameThatWasAskedFor() async throws {
     try folder.make("f", pattern(512))
     let result = try await open("f", format: "file") { (_, node) async throws in
