@@ -49,6 +49,10 @@ final class BackupJob: JobBody {
   /// Throws, with everything as it was, when the bitmap or the graph refuses.
   func attach(_ job: Job) async throws(JobError) {
     try await graph.drained(plan.source) { () async throws(JobError) in
+      // The request that the drain waited for may have been followed by a resize.
+      guard plan.source.length == engine.length, plan.target.length == engine.length else {
+        throw BackupPlan.differentLengths
+      }
       try plan.spec.sync.mark(engine, from: plan.bitmap)
       try freeze()
       driver.activate()

@@ -8,18 +8,19 @@ extension JobRegistry {
   ///
   /// The target is the job's own: it is closed when the job ends, whichever way, and is a complete
   /// image then. A file that was made stays when something fails later; nothing that can be refused
-  /// is refused after a file was overwritten.
+  /// is refused after a file was overwritten. Not to be called while holding `graph.changes`, which
+  /// this waits for.
   ///
   /// Source: QMP's `drive-backup`, whose error texts these are.
   public func driveBackup(_ spec: DriveBackupSpec) async throws(JobError) -> Job {
     await graph.changes.lock()
     defer { graph.changes.unlock() }
-    let job = try await prepareDriveBackup(spec, JobGroup())
-    job.start()
+    let job = try await prepareDriveBackup(spec, JobGroup(held: true))
+    job.commit()
     return job
   }
 
-  /// Prepares a backup to a file as part of a change of the graph.
+  /// Prepares a backup to a file as part of a change of the graph; its group is held.
   func prepareDriveBackup(
     _ spec: DriveBackupSpec, _ group: JobGroup
   ) async throws(JobError) -> Job {

@@ -36,7 +36,7 @@ enum PreparedAction {
     switch self {
     case .added, .changed, .switched: break
     case .removing(let node, let bitmap): node.bitmaps.drop(bitmap)
-    case .job(let job): job.start()
+    case .job(let job): job.commit()
     }
   }
 
