@@ -141,13 +141,16 @@ final class BackupJob: JobBody {
     if ownsTarget { await closeTarget(job) }
   }
 
-  /// Closes a target that nobody else has come to use.
+  /// Closes the job's own target; one that somebody else has come to use stays open.
   ///
-  /// What was copied for guests since the last flush is made durable here.
+  /// What was copied for guests since the last flush is made durable here either way.
   private func closeTarget(_ job: Job) async {
-    guard plan.target.parentEdges.isEmpty else { return }
     do {
-      try await graph.close(plan.target)
+      if plan.target.parentEdges.isEmpty {
+        try await plan.target.close(in: graph, keeping: plan.source)
+      } else {
+        try await plan.target.flush()
+      }
     } catch {
       job.report(operation: CopyFailure.Operation.write.rawValue, action: .report)
     }
