@@ -23,8 +23,8 @@ extension JobRegistry {
   /// `Job.start()` begins the copying, `Job.cancel(force:)` undoes it.
   ///
   /// From now on guests' writes to the source are preceded by copies, and the bitmap is busy.
-  /// Everything is as it was when this throws. Not to be called while holding `graph.changes`, which
-  /// this waits for.
+  /// Everything is as it was when this throws. Not to be called while holding `graph.changes`,
+  /// which this waits for.
   public func prepareBackup(_ spec: BackupSpec) async throws(JobError) -> Job {
     await graph.changes.lock()
     defer { graph.changes.unlock() }

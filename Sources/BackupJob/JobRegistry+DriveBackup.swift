@@ -8,9 +8,10 @@ extension JobRegistry {
   ///
   /// The target is the job's own: it is closed when the job ends, whichever way, and is a complete
   /// image then. One that somebody else has come to use (to export it, say) is complete too, but
-  /// stays open: who uses it closes it, with `BlockGraph.close`. A file that was made stays when something fails later; nothing that can be refused
-  /// is refused after a file was overwritten. Not to be called while holding `graph.changes`, which
-  /// this waits for.
+  /// stays open: who uses it closes it, with `BlockGraph.close`. A file that was made stays when
+  /// something fails later; nothing that can be refused is refused after a file was overwritten.
+  ///
+  /// Not to be called while holding `graph.changes`, which this waits for.
   ///
   /// Source: QMP's `drive-backup`, whose error texts these are.
   public func driveBackup(_ spec: DriveBackupSpec) async throws(JobError) -> Job {

@@ -65,8 +65,8 @@ extension DirtyBitmap {
     state.withLock { state in if !state.isInconsistent { state.isEnabled = isEnabled } }
   }
 
-  /// Claims the bitmap for its removal: nobody else may use it, and no image takes it in; it goes on
-  /// recording.
+  /// Claims the bitmap for its removal: nobody else may use it, and no image takes it in; it goes
+  /// on recording.
   ///
   /// Throws unless it may be removed; an inconsistent one may.
   public func beginRemoval() throws(BitmapError) {

@@ -22,8 +22,8 @@ internal import Synchronization
 /// *Active*: writes set bits; every operation is allowed. *Disabled*: writes set nothing, the bits
 /// stay; every operation is allowed. *Frozen*: a job works from the bits, which nobody may change;
 /// writes go to a hidden successor. *Locked*: somebody exports the bits; they go on recording, and
-/// nobody may change them otherwise. *Leaving*: likewise, and no image takes it in any more; the end
-/// of a bitmap that is removed. *Inconsistent*: the image was not closed by its last writer,
+/// nobody may change them otherwise. *Leaving*: likewise, and no image takes it in any more;
+/// how a bitmap ends that is removed. *Inconsistent*: the image was not closed by its last writer,
 /// the bits are lost; the bitmap can only be removed.
 ///
 /// Invariants

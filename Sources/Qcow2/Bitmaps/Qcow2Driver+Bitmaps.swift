@@ -185,8 +185,8 @@ extension Qcow2Driver: PersistentBitmapStore {
   /// Removes one bitmap from the image, in one atomic switch.
   ///
   /// In an image that was not written since the bitmaps were stored, those that commands have
-  /// changed since are stored by the same switch: what one of them was given of the removed bitmap's
-  /// bits must not be lost with it. The others are not claimed: they stay as they are.
+  /// changed since are stored by the same switch: what one of them was given of the removed
+  /// bitmap's bits must not be lost with it. None is claimed: the others stay as they are.
   public func removeStoredBitmap(
     named name: String, keeping bitmaps: [DirtyBitmap]
   ) async throws(BlockError) {
