@@ -24,7 +24,8 @@ public protocol PersistentBitmapStore: BlockDriver {
   /// error if it was never stored.
   ///
   /// The others, `bitmaps`, stay as they are in an image that was written since they were stored:
-  /// they are marked as in use. Else those that differ from memory are stored in the same switch.
+  /// they are marked as in use. Else those that differ from memory are stored in the same switch,
+  /// with the bits that they have on disk.
   func removeStoredBitmap(
     named name: String, keeping bitmaps: [DirtyBitmap]
   ) async throws(BlockError)

@@ -139,10 +139,12 @@ extension Qcow2Driver: PersistentBitmapStore {
 
   /// Puts `bitmaps` in place of the entries `old`; those that are right on disk are not written.
   ///
+  /// The others keep the bits that they have on disk too, and go on recording, if `keepsBits`.
+  ///
   /// The caller holds `commitLock`, under which alone a bitmap that is being removed leaves the
   /// image: it does not come back, whenever the caller listed `bitmaps`.
   private func switchDirectory(
-    storing bitmaps: [DirtyBitmap], over old: [BitmapDirectoryEntry]
+    storing bitmaps: [DirtyBitmap], over old: [BitmapDirectoryEntry], keepsBits: Bool = false
   ) async throws(BlockError) {
     var entries: [BitmapDirectoryEntry] = []
     var written: [BitmapDirectoryEntry] = []
@@ -155,7 +157,9 @@ extension Qcow2Driver: PersistentBitmapStore {
         } else if let present, try await isCurrent(present, bitmap) {
           entries.append(present)
         } else {
-          let entry = try await write(bitmap, named: name)
+          let bits = keepsBits ? try await readBits(present, granularity: bitmap.granularity) : nil
+          var entry = try await write(bitmap, named: name, with: bits)
+          if keepsBits, present?.flags.contains(.auto) == true { entry.flags.insert(.auto) }
           written.append(entry)
           entries.append(entry)
         }
@@ -186,7 +190,9 @@ extension Qcow2Driver: PersistentBitmapStore {
   ///
   /// In an image that was not written since the bitmaps were stored, those that commands have
   /// changed since are stored by the same switch: what one of them was given of the removed
-  /// bitmap's bits must not be lost with it. None is claimed: the others stay as they are.
+  /// bitmap's bits must not be lost with it. They lose none themselves: a transaction that a crash
+  /// cuts off leaves too many bits, which is safe; `storeBitmaps` leaves the right ones. None is
+  /// claimed: the rest stays as it is.
   public func removeStoredBitmap(
     named name: String, keeping bitmaps: [DirtyBitmap]
   ) async throws(BlockError) {
@@ -204,17 +210,34 @@ extension Qcow2Driver: PersistentBitmapStore {
       if isPrepared.load(ordering: .acquiring) {
         try await switchDirectory(to: others)
       } else {
-        try await switchDirectory(storing: bitmaps, over: others)
+        try await switchDirectory(storing: bitmaps, over: others, keepsBits: true)
       }
     }
   }
 
   // MARK: - Bits
 
-  /// Writes the bits and the table of one bitmap to new clusters.
-  private func write(_ bitmap: DirtyBitmap, named name: String) async throws(BlockError)
-    -> BitmapDirectoryEntry
-  {
+  /// The bits of a stored bitmap that has `granularity`; nil where they are worthless.
+  private func readBits(
+    _ entry: BitmapDirectoryEntry?, granularity: Int
+  ) async throws(BlockError) -> HierarchicalBitmap? {
+    guard let entry, !entry.flags.contains(.inUse), entry.granularity == granularity else {
+      return nil
+    }
+    var places = BitmapPlaces(geometry: geometry)
+    do {
+      return try await readBits(entry, &places)
+    } catch let error as BlockError {
+      throw error
+    } catch {
+      throw BlockError(.bitmap, "\(error)", cause: error)
+    }
+  }
+
+  /// Writes the bits and the table of one bitmap, with those of `others`, to new clusters.
+  private func write(
+    _ bitmap: DirtyBitmap, named name: String, with others: HierarchicalBitmap?
+  ) async throws(BlockError) -> BitmapDirectoryEntry {
     let granularityBits = bitmap.granularity.trailingZeroBitCount
     let sizes = BitmapSizes(virtualSize: length, granularityBits: granularityBits)
     guard sizes.isStorable(geometry: geometry) else {
@@ -226,7 +249,7 @@ extension Qcow2Driver: PersistentBitmapStore {
     do throws(BlockError) {
       for index in 0..<sizes.tableEntryCount(geometry: geometry) {
         let chunk = ByteRange(offset: index * clusterSize, count: clusterSize)
-        guard let bytes = bitmap.serialize(chunk) else {
+        guard let bytes = bitmap.serialize(chunk, with: others) else {
           table.append(BitmapTableEntry(.allZeros).rawValue)
           continue
         }
@@ -297,13 +320,20 @@ extension DirtyBitmap {
   ///
   /// While a job works from the bits, what was written since it began is stored with them: whatever
   /// becomes of the job, the image lacks no change.
-  fileprivate func serialize(_ chunk: ByteRange) -> [UInt8]? {
-    withRecordedBits { bits, successor in
+  fileprivate func serialize(
+    _ chunk: ByteRange, with others: HierarchicalBitmap? = nil
+  ) -> [UInt8]? {
+    let more = others.flatMap { Self.serialize($0, chunk) }
+    return withRecordedBits { bits, successor in
       let later = successor.flatMap { Self.serialize($0, chunk) }
-      guard var bytes = Self.serialize(bits, chunk) else { return later }
-      if let later { for index in later.indices { bytes[index] |= later[index] } }
-      return bytes
+      return Self.union(Self.union(Self.serialize(bits, chunk), later), more)
     }
+  }
+
+  private static func union(_ one: [UInt8]?, _ other: [UInt8]?) -> [UInt8]? {
+    guard var bytes = one, let other else { return one ?? other }
+    for index in other.indices { bytes[index] |= other[index] }
+    return bytes
   }
 
   private static func serialize(_ bits: HierarchicalBitmap, _ chunk: ByteRange) -> [UInt8]? {

@@ -106,6 +106,31 @@ import Testing
     }
   }
 
+  /// What was cleared or disabled is so on disk by a store alone: a kill before leaves too many
+  /// bits, not too few.
+  @Test func aRemovalTakesNoBitsFromOthers() async throws {
+    try await inWorld { world in
+      let (image, first) = try await image(world, bitmaps: ["b", "c"])
+      try await first.fill(1, at: 0, count: 4096)
+      try first.node.bitmaps.named("b").clear()
+      try await first.fill(1, at: 512 << 10, count: 4096)
+      try await image.close(first)
+      let disk = try await image.open()
+      let kept = try disk.node.bitmaps.named("c")
+      try kept.clear()
+      try kept.merge(disk.node.bitmaps.named("b"))
+      try kept.disable()
+      let now = kept.runs
+      try await disk.node.removeBitmap("b")
+      let old = ByteRange(0, 4096)
+      #expect(try await stored(image).map(\.runs) == [[old] + now])
+      #expect(try await stored(image).map(\.isEnabled) == [true])
+      try await image.close(disk)
+      #expect(try await stored(image).map(\.runs) == [now])
+      #expect(try await stored(image).map(\.isEnabled) == [false])
+    }
+  }
+
   /// A kill after the removal leaves the others as they were stored, bit for bit.
   @Test func aRemovalLeavesOthersAlone() async throws {
     try await inWorld { world in
