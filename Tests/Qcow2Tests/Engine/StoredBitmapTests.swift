@@ -92,9 +92,11 @@ import Testing
       try await disk.node.removeBitmap("b")
       image.disk.observe(nil)
       let range = ByteRange(0, 4096)
-      for point in points.all {
-        let copy = try await ImageFixture.opened(point.durable, in: world)
-        #expect(copy.node.bitmaps.all.contains { $0.runs == [range] })
+      for (number, point) in points.all.enumerated() {
+        for state in point.states(.brief(maximum: 8), seed: UInt64(number)) {
+          let copy = try await ImageFixture.opened(state.image, in: world)
+          #expect(copy.node.bitmaps.all.contains { $0.runs == [range] }, "\(state)")
+        }
       }
       #expect(points.all.count > 1)
       let found = try await ImageFixture.opened(image.disk.durableImage, in: world)
