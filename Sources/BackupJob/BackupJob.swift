@@ -53,6 +53,10 @@ final class BackupJob: JobBody {
     try freeze()
     #endif
     try await graph.drained(plan.source) { () async throws(JobError) in
+      // The request that the drain waited for may have been followed by a resize.
+      guard plan.source.length == engine.length, plan.target.length == engine.length else {
+        throw BackupPlan.differentLengths
+      }
       #if !MUTANT_FREEZE_BEFORE_DRAIN
       try plan.spec.sync.mark(engine, from: plan.bitmap)
       try freeze()
@@ -143,13 +147,16 @@ final class BackupJob: JobBody {
     if ownsTarget { await closeTarget(job) }
   }
 
-  /// Closes a target that nobody else has come to use.
+  /// Closes the job's own target; one that somebody else has come to use stays open.
   ///
-  /// What was copied for guests since the last flush is made durable here.
+  /// What was copied for guests since the last flush is made durable here either way.
   private func closeTarget(_ job: Job) async {
-    guard plan.target.parentEdges.isEmpty else { return }
     do {
-      try await graph.close(plan.target)
+      if plan.target.parentEdges.isEmpty {
+        try await plan.target.close(in: graph, keeping: plan.source)
+      } else {
+        try await plan.target.flush()
+      }
     } catch {
       job.report(operation: CopyFailure.Operation.write.rawValue, action: .report)
     }

@@ -45,6 +45,13 @@ struct BackupPlan {
     try checkLimits(spec, bitmap, mode)
     try Job.check(speed: spec.speed)
     try registry.checkIdentifier(spec.jobID ?? registry.graph.deviceName(at: source) ?? "")
+    // No copy cluster is smaller, and a new image has none that is larger.
+    try checkChunk(spec, CopyLimits.minimumClusterSize)
+    do {
+      if let name = spec.filterNodeName { try registry.graph.checkNodeName(name) }
+    } catch {
+      throw JobError(.block, "Could not create node: \(error.message)", cause: error)
+    }
     return source
   }
 
@@ -114,15 +121,17 @@ struct BackupPlan {
   }
 
   private func checkLengths() throws(JobError) {
-    guard source.length == target.length else {
-      throw Self.invalid("Source and target image have different sizes")
-    }
+    guard source.length == target.length else { throw Self.differentLengths }
   }
 
+  static let differentLengths = invalid("Source and target image have different sizes")
+
   /// Of what is checked after the filter was made.
-  func checkChunk() throws(JobError) {
+  func checkChunk() throws(JobError) { try Self.checkChunk(spec, clusterSize) }
+
+  private static func checkChunk(_ spec: BackupSpec, _ clusterSize: Int) throws(JobError) {
     guard spec.maxChunk == 0 || spec.maxChunk >= clusterSize else {
-      throw Self.invalid(
+      throw invalid(
         "Required max-chunk (\(spec.maxChunk)) is less than backup cluster size (\(clusterSize))")
     }
   }

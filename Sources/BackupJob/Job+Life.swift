@@ -3,10 +3,17 @@ internal import Synchronization
 
 /// From the start to the end.
 extension Job {
-  /// Starts the work, and that of the other members of its group: a transaction's commit.
+  /// Starts the work, and that of the other members of its group.
   ///
-  /// Does nothing for a job that was cancelled before.
+  /// Does nothing for a job that was cancelled before, or that is not in place yet: one of which
+  /// only the registry has told.
   public func start() { group.start() }
+
+  /// Starts the work of a group whose members are all in place: a transaction's commit.
+  func commit() {
+    group.release()
+    group.start()
+  }
 
   /// Becomes running; false when it has ended or begun already.
   func begin() -> Bool {
@@ -27,11 +34,14 @@ extension Job {
     }
   }
 
-  /// Forgets a job whose creation failed after it had its name.
-  func withdraw() {
+  /// Forgets a job whose creation failed after it had its name, and tells those who wait.
+  ///
+  /// Its group is held, so that nobody has ended it.
+  func withdraw(_ error: JobError) {
     group.remove(self)
     changing { state in
       registry.forget(self)
+      state.result = state.isCancelled ? .cancelled : .failure(error)
       become(.null, &state)
     }
   }

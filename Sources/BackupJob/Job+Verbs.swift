@@ -74,6 +74,8 @@ extension Job {
   /// Lets a pending job and all of its group change bitmaps and graph; returns when they are
   /// concluded.
   ///
+  /// Not to be called while holding the graph's `changes`, which the end waits for.
+  ///
   /// Source: QMP's `job-finalize`.
   public func finalize() async throws(JobError) { try await group.finalize(self) }
 

@@ -13,7 +13,8 @@ internal import Synchronization
 ///         ▼                  ▼                        ▼
 ///      aborting ◀────────────┴────────────────────────┘ ──all at rest──▶ ending: abort
 ///
-/// - *Held*: a transaction may still undo the members. A cancellation is noted, and acts on start.
+/// - *Held*: the members are being put in place, and whoever does that may still undo them. Nobody
+///   else starts or ends one: a cancellation is noted, and acts on the release.
 /// - *Working*: members whose work is done are `waiting` for the others.
 /// - *Pending*: all are done. The group goes on at once if all its members finalize themselves,
 ///   else with the first command to finalize one of them.
@@ -41,10 +42,19 @@ final class JobGroup: Sendable {
 
   // MARK: - From the start to rest
 
-  /// Starts every member before the first can end; what was cancelled meanwhile ends.
+  /// All members are in place: they are everybody's now; what was cancelled meanwhile ends.
+  func release() {
+    let isReady = state.withLock { state in
+      state.isHeld = false
+      return state.isAborting ? Self.abort(&state) : false
+    }
+    if isReady { endSoon() }
+  }
+
+  /// Starts every member before the first can end, unless the group is held.
   func start() {
     let (started, isReady) = state.withLock { state -> ([Job], Bool) in
-      state.isHeld = false
+      guard !state.isHeld else { return ([], false) }
       guard !state.isAborting else { return ([], Self.abort(&state)) }
       return (state.members.reversed().filter { $0.begin() }, false)
     }

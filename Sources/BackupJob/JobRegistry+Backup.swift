@@ -5,12 +5,15 @@ internal import Execution
 extension JobRegistry {
   /// Checks `spec`, makes the backup's moment, and starts the copying.
   ///
-  /// Everything is as it was when this throws. Guests of the source go on meanwhile.
+  /// Everything is as it was when this throws. Guests of the source go on meanwhile. Not to be
+  /// called while holding `graph.changes`, which this waits for.
   ///
   /// Source: QMP's `blockdev-backup`, whose error texts these are.
   public func backup(_ spec: BackupSpec) async throws(JobError) -> Job {
-    let job = try await prepareBackup(spec)
-    job.start()
+    await graph.changes.lock()
+    defer { graph.changes.unlock() }
+    let job = try await prepareBackup(spec, JobGroup(held: true))
+    job.commit()
     return job
   }
 
@@ -20,14 +23,17 @@ extension JobRegistry {
   /// `Job.start()` begins the copying, `Job.cancel(force:)` undoes it.
   ///
   /// From now on guests' writes to the source are preceded by copies, and the bitmap is busy.
-  /// Everything is as it was when this throws.
+  /// Everything is as it was when this throws. Not to be called while holding `graph.changes`,
+  /// which this waits for.
   public func prepareBackup(_ spec: BackupSpec) async throws(JobError) -> Job {
     await graph.changes.lock()
     defer { graph.changes.unlock() }
-    return try await prepareBackup(spec, JobGroup())
+    let job = try await prepareBackup(spec, JobGroup(held: true))
+    job.group.release()
+    return job
   }
 
-  /// Prepares a backup as part of a change of the graph.
+  /// Prepares a backup as part of a change of the graph; its group is held.
   ///
   /// `ownsTarget`: the target is the job's own, to be closed at its end. When this throws, it is
   /// the caller's still.
@@ -76,12 +82,17 @@ extension JobRegistry {
       id: plan.jobID, type: "backup", speed: plan.spec.speed,
       autoFinalize: plan.spec.autoFinalize, autoDismiss: plan.spec.autoDismiss, registry: self,
       body: body, group: group)
-    try add(job)
+    do throws(JobError) {
+      try add(job)
+    } catch {
+      group.remove(job)
+      throw error
+    }
     do throws(JobError) {
       try Job.check(speed: plan.spec.speed)
       try await body.attach(job)
     } catch {
-      job.withdraw()
+      job.withdraw(error)
       throw error
     }
     return job

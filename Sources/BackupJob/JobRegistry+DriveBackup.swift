@@ -7,19 +7,22 @@ extension JobRegistry {
   /// Makes or opens the target, makes the backup's moment, and starts the copying.
   ///
   /// The target is the job's own: it is closed when the job ends, whichever way, and is a complete
-  /// image then. A file that was made stays when something fails later; nothing that can be refused
-  /// is refused after a file was overwritten.
+  /// image then. One that somebody else has come to use (to export it, say) is complete too, but
+  /// stays open: who uses it closes it, with `BlockGraph.close`. A file that was made stays when
+  /// something fails later; nothing that can be refused is refused after a file was overwritten.
+  ///
+  /// Not to be called while holding `graph.changes`, which this waits for.
   ///
   /// Source: QMP's `drive-backup`, whose error texts these are.
   public func driveBackup(_ spec: DriveBackupSpec) async throws(JobError) -> Job {
     await graph.changes.lock()
     defer { graph.changes.unlock() }
-    let job = try await prepareDriveBackup(spec, JobGroup())
-    job.start()
+    let job = try await prepareDriveBackup(spec, JobGroup(held: true))
+    job.commit()
     return job
   }
 
-  /// Prepares a backup to a file as part of a change of the graph.
+  /// Prepares a backup to a file as part of a change of the graph; its group is held.
   func prepareDriveBackup(
     _ spec: DriveBackupSpec, _ group: JobGroup
   ) async throws(JobError) -> Job {
@@ -37,7 +40,7 @@ extension JobRegistry {
     do throws(JobError) {
       return try await prepareBackup(spec.backup(to: .node(target)), group, ownsTarget: true)
     } catch {
-      try? await graph.close(target)  // nothing was written to it
+      try? await target.close(in: graph, keeping: source)  // nothing was written to it
       throw error
     }
   }
@@ -82,6 +85,15 @@ extension JobRegistry {
 }
 
 extension BlockNode {
+  /// Closes a job's target, whose backing node may be the job's source.
+  ///
+  /// The source is its user's: it stays open even if it has neither a name nor another user.
+  func close(in graph: BlockGraph, keeping source: BlockNode) async throws(BlockError) {
+    let hold = try BlockEdge(.root, to: source, user: "the end of a backup job")
+    defer { hold.detach() }
+    try await graph.close(self)
+  }
+
   /// The format of images like this one: a bare host file's is raw.
   fileprivate var imageFormat: String {
     driver is any HostBacked ? "raw" : driver.driverName

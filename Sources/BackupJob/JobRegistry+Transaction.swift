@@ -7,7 +7,8 @@ extension JobRegistry {
   /// Makes all `actions` happen at one moment, or none.
   ///
   /// No guest's request, and none of a job, falls between two of them. Answers the jobs, started,
-  /// in the order of their actions. Throws the first failure, with everything as it was.
+  /// in the order of their actions. Throws the first failure, with everything as it was. Not to be
+  /// called while holding `graph.changes`, which this waits for.
   ///
   /// Source: QMP's `transaction`, whose error texts these are.
   @discardableResult
@@ -60,7 +61,8 @@ extension JobRegistry {
       isSealed = true
       for action in prepared { try await action.seal() }
     } catch {
-      for action in prepared.reversed() { await action.abort(isSealed: isSealed) }
+      for action in prepared.reversed() { await action.abort() }
+      if isSealed { await PreparedAction.putBack(prepared) }
       throw error
     }
     for action in prepared { action.commit() }

@@ -30,7 +30,8 @@ public final class JobRegistry: Sendable {
 
   /// Cancels every job that can be, and waits until all have concluded.
   ///
-  /// For the end of a session: nodes can be closed afterwards.
+  /// For the end of a session: nodes can be closed afterwards. Not to be called while holding
+  /// `graph.changes`, which jobs wait for to end.
   public func cancelAll() async {
     let jobs = jobs
     for job in jobs { try? job.cancel() }  // a job that refuses is ending already

@@ -11,8 +11,8 @@
 ///        ▼                                                            │
 ///      null ◀─────────────────────────────dismiss, or conclude────────┘
 ///
-/// - `created`: everything is checked and in place, nothing runs. A transaction that fails cancels
-///   its jobs in this state.
+/// - `created`: everything is checked, and in place or about to be; nothing runs. A transaction
+///   that fails cancels its jobs in this state, and what cannot be put in place is withdrawn.
 /// - `running`: the job's work is under way, or waits for its speed limit.
 /// - `paused`: a user asked for it and the work has come to rest. Guests' writes go on, and what
 ///   they overwrite is still saved.

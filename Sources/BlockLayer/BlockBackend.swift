@@ -88,8 +88,9 @@ public final class BlockBackend: Sendable {
   /// Lets go of the node, once the requests under way have ended; later ones throw `closed`.
   public func close() async {
     await door.quiesce()
-    root.detach()
+    // First: whoever finds it by its name finds its node.
     graph?.remove(self)
+    root.detach()
     door.resume()
   }
 

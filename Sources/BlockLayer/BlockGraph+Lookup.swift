@@ -4,7 +4,8 @@ extension BlockGraph {
   ///
   /// Throws `notFound` with QEMU's text.
   public func deviceOrNode(named name: String) throws(BlockError) -> BlockNode {
-    if let device = backends.first(where: { $0.name == name }) { return device.node }
+    // One that is being closed, which its edge has left, is gone.
+    if let device = backends.first(where: { $0.name == name })?.root.attachedNode { return device }
     guard let node = nodes.first(where: { $0.name == name }) else {
       throw BlockError(.notFound, "Cannot find device='\(name)' nor node-name='\(name)'")
     }
@@ -13,6 +14,6 @@ extension BlockGraph {
 
   /// The name of the device that begins at `node`, if there is one.
   public func deviceName(at node: BlockNode) -> String? {
-    backends.first { $0.name != nil && $0.node === node }?.name
+    backends.first { $0.name != nil && $0.root.attachedNode === node }?.name
   }
 }

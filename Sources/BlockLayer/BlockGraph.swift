@@ -69,7 +69,7 @@ public final class BlockGraph: Sendable {
   private func register(
     _ driver: any BlockDriver, _ name: String?, _ options: NodeOptions
   ) throws(BlockError) -> BlockNode {
-    if let name { try checkName(name) }
+    if let name { try checkNodeName(name) }
     let node = BlockNode(
       name: name ?? generateName(), driver: driver, options: options, world: world)
     try PermissionCheck.refresh(node)
@@ -77,7 +77,8 @@ public final class BlockGraph: Sendable {
     return node
   }
 
-  private func checkName(_ name: String) throws(BlockError) {
+  /// Throws, with QEMU's texts, when a new node cannot have that name.
+  public func checkNodeName(_ name: String) throws(BlockError) {
     let bytes = Array(name.utf8)
     let isLetter = { (byte: UInt8) in (0x41...0x5a).contains(byte & 0xdf) }
     let isLegal = { (byte: UInt8) in
@@ -116,8 +117,8 @@ public final class BlockGraph: Sendable {
   public func open(_ path: FilePath, _ options: OpenOptions) async throws(BlockError)
     -> BlockNode
   {
-    try await cleaningUp { () async throws(BlockError) in
-      try await open(path, options, Ancestry(), confinement: nil)
+    try await cleaningUp(options) { opened async throws(BlockError) in
+      try await open(path, options, Ancestry(opened), confinement: nil)
     }
   }
 
@@ -128,8 +129,8 @@ public final class BlockGraph: Sendable {
   public func open(
     file: BlockNode, _ options: OpenOptions, folder: FilePath? = nil
   ) async throws(BlockError) -> BlockNode {
-    try await cleaningUp { () async throws(BlockError) in
-      try await open(file: file, options, folder, Ancestry())
+    try await cleaningUp(options, file) { opened async throws(BlockError) in
+      try await open(file: file, options, folder, Ancestry(opened))
     }
   }
 
@@ -149,6 +150,7 @@ public final class BlockGraph: Sendable {
     let file = try register(
       driver, isRoot ? options.nodeName : nil,
       NodeOptions(isReadOnly: options.isReadOnly, discard: options.node.discard))
+    ancestry.opened.add(file)
     if isRoot { return file }
     return try await open(file: file, options, path.removingLastComponent(), ancestry)
   }
@@ -157,7 +159,7 @@ public final class BlockGraph: Sendable {
     file: BlockNode, _ options: OpenOptions, _ folder: FilePath?, _ ancestry: Ancestry
   ) async throws(BlockError) -> BlockNode {
     // Before anything is opened for it.
-    if let name = options.nodeName { try checkName(name) }
+    if let name = options.nodeName { try checkNodeName(name) }
     let opener = try registry.format(try await formatName(options, file))
     let context = OpenContext(
       graph: self, options: options, folder: folder,
@@ -171,19 +173,28 @@ public final class BlockGraph: Sendable {
       for edge in driver.children { edge.detach() }
       throw error
     }
+    ancestry.opened.add(node)
     if !options.isForCheck { try await loadBitmaps(of: node) }
     return node
   }
 
   /// Runs an opening; when it fails, closes the nodes that it added, those without users first.
+  ///
+  /// The caller's own, `file` and the backing node, stay open.
   private func cleaningUp(
-    _ body: () async throws(BlockError) -> BlockNode
+    _ options: OpenOptions, _ file: BlockNode? = nil,
+    _ body: (OpenedNodes) async throws(BlockError) -> BlockNode
   ) async throws(BlockError) -> BlockNode {
-    let before = nodes
+    let opened = OpenedNodes()
     do throws(BlockError) {
-      return try await body()
+      return try await body(opened)
     } catch {
-      for node in nodes where !before.contains(where: { $0 === node }) {
+      var given = file.map { [$0] } ?? []
+      if case .node(let backing) = options.backing { given.append(backing) }
+      // Who has a user is not closed with what is above.
+      let holds = given.compactMap { try? BlockEdge(.root, to: $0, user: "an opening") }
+      defer { for hold in holds { hold.detach() } }
+      for node in opened.all {
         // A bitmap that could not be read must not be stored.
         for bitmap in node.bitmaps.all { node.bitmaps.drop(bitmap) }
         if node.parentEdges.isEmpty { try? await close(node) }

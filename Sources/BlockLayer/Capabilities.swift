@@ -16,12 +16,19 @@ public protocol PersistentBitmapStore: BlockDriver {
   func checkStorable(granularity: Int, length: Int) throws(BlockError)
 
   /// Writes `bitmaps` to the image in place of all that it has, durably, in one atomic switch:
-  /// after a crash the image has either the old ones or these.
+  /// after a crash the image has either the old ones or these. A bitmap that is being removed is
+  /// not taken in; if the image has it, it stays until `removeStoredBitmap`.
   func storeBitmaps(_ bitmaps: [DirtyBitmap]) async throws(BlockError)
 
-  /// Removes one bitmap from the image, durably, in one atomic switch. No error if it was never
-  /// stored.
-  func removeStoredBitmap(named name: String) async throws(BlockError)
+  /// Removes one bitmap, whose removal has begun, from the image, durably, in one atomic switch. No
+  /// error if it was never stored.
+  ///
+  /// The others, `bitmaps`, stay as they are in an image that was written since they were stored:
+  /// they are marked as in use. Else those that differ from memory are stored in the same switch,
+  /// with the bits that they have on disk.
+  func removeStoredBitmap(
+    named name: String, keeping bitmaps: [DirtyBitmap]
+  ) async throws(BlockError)
 }
 
 /// A driver that can tell whether its image is consistent.

@@ -37,6 +37,9 @@ public struct ImageCreator: Sendable {
 
   /// A file of the disk's length that reads as zeros.
   public static let raw = ImageCreator { image throws(BlockError) in
+    guard image.length >= 0 else {
+      throw BlockError(.invalidArgument, "Parameter 'size' expects a >0 size")
+    }
     guard image.backing == nil else {
       throw BlockError(.unsupported, "Backing file not supported for file format 'raw'")
     }

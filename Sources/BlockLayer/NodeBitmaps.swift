@@ -180,21 +180,30 @@ extension BlockNode {
   public func removeBitmap(_ name: String) async throws(BlockError) {
     let bitmap = try bitmaps.named(name)
     do {
-      try bitmap.checkRemovable()
+      try bitmap.beginRemoval()
     } catch {
       throw BlockError(.bitmap, error.message, node: self.name, cause: error)
     }
-    try await eraseStored(bitmap)
+    do throws(BlockError) {
+      try await eraseStored(bitmap)
+    } catch {
+      bitmap.cancelRemoval()
+      throw error
+    }
     bitmaps.drop(bitmap)
   }
 
-  /// Takes a bitmap out of the image, durably; in memory it stays, and is stored again unless it is
-  /// dropped.
+  /// Takes a bitmap whose removal has begun out of the image, durably; in memory it stays, and is
+  /// stored again if the removal is cancelled.
+  ///
+  /// The image of a node that nobody has written takes in what commands have changed of the other
+  /// bitmaps: bits that were merged from the removed one are in it at once.
   public func eraseStored(_ bitmap: DirtyBitmap) async throws(BlockError) {
     guard bitmap.isPersistent, let name = bitmap.name,
       let store = driver as? any PersistentBitmapStore
     else { return }
-    try await store.removeStoredBitmap(named: name)
+    let others = bitmaps.all.filter { $0 !== bitmap && $0.isPersistent }
+    try await store.removeStoredBitmap(named: name, keeping: others)
   }
 
   /// Writes the node's persistent bitmaps to its image, durably, in one atomic switch.

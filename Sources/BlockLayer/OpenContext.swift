@@ -1,3 +1,4 @@
+internal import Synchronization
 public import SystemPackage
 
 /// What a driver needs to know while it opens its image, and the door to files that it names.
@@ -40,12 +41,26 @@ public struct OpenContext: Sendable {
   }
 }
 
+/// The nodes that one opening has added, for its end if it fails.
+final class OpenedNodes: Sendable {
+  private let nodes = Mutex<[BlockNode]>([])
+
+  /// The nodes, newest first.
+  var all: [BlockNode] { nodes.withLock { $0.reversed() } }
+
+  func add(_ node: BlockNode) { nodes.withLock { $0.append(node) } }
+}
+
 /// The overlays above an image that is being opened.
 struct Ancestry: Sendable {
+  /// What the whole opening has added to the graph.
+  let opened: OpenedNodes
   /// The host files among them, those of this image too.
   private(set) var files: [FileIdentity] = []
   /// How many images there are, this one included.
   private(set) var depth = 0
+
+  init(_ opened: OpenedNodes) { self.opened = opened }
 
   /// The ancestry with one image more, which lies in `file` if that is a host file.
   func adding(_ file: FileIdentity?) -> Ancestry {

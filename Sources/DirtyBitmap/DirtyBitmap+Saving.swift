@@ -65,7 +65,8 @@ extension DirtyBitmap {
     state.withLock { state in if !state.isInconsistent { state.isEnabled = isEnabled } }
   }
 
-  /// Claims the bitmap for its removal: nobody else may use it; it goes on recording.
+  /// Claims the bitmap for its removal: nobody else may use it, and no image takes it in; it goes
+  /// on recording.
   ///
   /// Throws unless it may be removed; an inconsistent one may.
   public func beginRemoval() throws(BitmapError) {
@@ -73,9 +74,18 @@ extension DirtyBitmap {
       if state.isBusy { throw .busy(name ?? "") }
       if state.isReadOnly { throw .readOnly(name ?? "") }
       state.isBusy = true
+      state.isBeingRemoved = true
     }
   }
 
   /// Gives a bitmap back that is not removed after all.
-  public func cancelRemoval() { state.withLock { $0.isBusy = false } }
+  public func cancelRemoval() {
+    state.withLock { state in
+      state.isBusy = false
+      state.isBeingRemoved = false
+    }
+  }
+
+  /// Whether its removal has begun; it stays so when it is removed.
+  public var isBeingRemoved: Bool { state.withLock { $0.isBeingRemoved } }
 }

@@ -16,12 +16,14 @@ internal import Synchronization
 ///        ▲                    │
 ///        └─ abdicate / reclaim┘
 ///     active, disabled ── setBusy(true) ──→ locked ── setBusy(false) ──→ as before
+///     active, disabled, inconsistent ── beginRemoval ──→ leaving ── cancelRemoval ──→ as before
 ///     any ── markInconsistent ──→ inconsistent
 ///
 /// *Active*: writes set bits; every operation is allowed. *Disabled*: writes set nothing, the bits
 /// stay; every operation is allowed. *Frozen*: a job works from the bits, which nobody may change;
 /// writes go to a hidden successor. *Locked*: somebody exports the bits; they go on recording, and
-/// nobody may change them otherwise. *Inconsistent*: the image was not closed by its last writer,
+/// nobody may change them otherwise. *Leaving*: likewise, and no image takes it in any more;
+/// how a bitmap ends that is removed. *Inconsistent*: the image was not closed by its last writer,
 /// the bits are lost; the bitmap can only be removed.
 ///
 /// Invariants
@@ -37,6 +39,7 @@ public final class DirtyBitmap: Sendable {
     var successor: HierarchicalBitmap?
     var isEnabled: Bool
     var isBusy = false
+    var isBeingRemoved = false
     var isPersistent: Bool
     var isReadOnly = false
     var isInconsistent = false

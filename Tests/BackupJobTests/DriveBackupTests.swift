@@ -163,7 +163,8 @@ import Testing
       let changes: [@Sendable (inout DriveBackupSpec) -> Void] = [
         { $0.sync = .incremental }, { $0.bitmap = "x" }, { $0.bitmapMode = .always },
         { $0.maxWorkers = 0 }, { $0.maxChunk = -1 }, { $0.speed = -1 }, { $0.jobID = "1" },
-        { $0.format = "x" },
+        { $0.format = "x" }, { $0.filterNodeName = "n0" }, { $0.filterNodeName = "1" },
+        { $0.filterNodeName = "drive0" }, { $0.maxChunk = 1 }, { $0.maxChunk = 65535 },
         {
           $0.sync = .none
           $0.format = "raw"
@@ -198,6 +199,51 @@ import Testing
       #expect(await job.wait() == .cancelled)
       #expect(disk.isAtRest)
       _ = try await disk.contents("t")
+    }
+  }
+
+  /// A node of the user's that has no name and no other user, below the target of `none`.
+  @Test func theSourceIsNotClosedWithTheTarget() async throws {
+    try await withDisk { disk in
+      try await disk.graph.createImage(
+        at: disk.file("s"), format: "qcow2", NewImage(length: DriveBackupFixture.length))
+      let source = try await disk.graph.open(disk.file("s"), OpenOptions(format: "qcow2"))
+      var spec = disk.spec(.none)
+      spec.source = .node(source)
+      spec.jobID = "j"
+      let job = try await disk.jobs.driveBackup(spec)
+      try job.cancel()
+      _ = await job.wait()
+      #expect(disk.graph.nodes.contains { $0 === source }, "ended")
+      // Refused when the target is open.
+      try await disk.graph.createImage(
+        at: disk.file("short"), format: "qcow2", NewImage(length: 1 << 20))
+      spec.target = disk.file("short")
+      spec.mode = .existing
+      spec.format = "qcow2"
+      await #expect(throws: JobError.self) { try await disk.jobs.driveBackup(spec) }
+      #expect(disk.graph.nodes.contains { $0 === source }, "refused")
+      #expect(source.parentEdges.isEmpty)
+      try await disk.graph.close(source)
+      #expect(disk.isAtRest)
+    }
+  }
+
+  /// Who uses the target keeps it open; the job has made it complete.
+  @Test func aTargetThatAnotherUsesIsFlushedAndStaysOpen() async throws {
+    try await withDisk { disk in
+      let job = try await disk.jobs.driveBackup(disk.spec(.none))
+      let target = try #require(disk.graph.nodes.first { $0.backing === disk.node })
+      let view = try BlockBackend(target, in: disk.graph, permissions: .reader)
+      try await disk.guest.fill(9, at: 0, count: 2 << 20)
+      try await disk.guest.flush()
+      try job.cancel()
+      #expect(await job.wait() == .cancelled)
+      #expect(disk.jobs.jobs.isEmpty && disk.guest.node === disk.node)
+      #expect(try await disk.contents("t").bytes == [1, 2, 0, 0])
+      #expect(try await view.read(at: 1 << 20, count: 1) == [2])
+      try await disk.graph.closeDisk(view)
+      #expect(disk.isAtRest)
     }
   }
 

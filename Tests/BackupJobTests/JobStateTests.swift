@@ -160,7 +160,7 @@ import Testing
     }
   }
 
-  /// Until a transaction is over, only it undoes its jobs; a cancellation waits for that.
+  /// Until a transaction is over, only it starts or undoes its jobs; a cancellation waits for that.
   @Test(arguments: [true, false]) func aHeldJobIsNotEndedByItsUser(isUndone: Bool) async throws {
     try await simulate(seeds: 0..<3) { world in
       let jobs = JobRegistry(graph: BlockGraph(world: world, registry: DriverRegistry()))
@@ -172,13 +172,16 @@ import Testing
           body: body, group: group)
       }
       for job in members { try jobs.add(job) }
+      members[0].start()
+      await world.sleep(nanoseconds: 1_000_000)
+      #expect(members.map(\.status) == [.created, .created])
       try members[0].cancel()
       await world.sleep(nanoseconds: 1_000_000)
       #expect(members.map(\.status) == [.created, .created])
       if isUndone {
         for job in members.reversed() { await job.abandon() }
       } else {
-        members[0].start()
+        members[0].commit()
       }
       for job in members { #expect(await job.wait() == .cancelled) }
       #expect(body.ending == .cancel)

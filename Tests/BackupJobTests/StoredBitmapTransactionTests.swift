@@ -18,32 +18,45 @@ import Testing
 
     /// An image with the persistent bitmaps `b` and `c`, both dirty, opened anew.
     init(_ world: World) async throws {
-      file = try await Self.create(in: world)
-      let first = BlockGraph(world: world, registry: .standard, policy: .none)
-      let node = try await Self.open(file, first)
-      try node.addBitmap("b", persistent: true)
-      try node.addBitmap("c", persistent: true)
-      let guest = try BlockBackend(node, in: first)
-      try await guest.fill(1, at: 0, count: 65536)
-      await guest.close()
-      try await first.close(node)
+      file = try await Self.create(world)
       graph = BlockGraph(world: world, registry: .standard, policy: .none)
       self.node = try await Self.open(file, graph)
       jobs = JobRegistry(graph: graph)
     }
 
-    private static func create(in world: World) async throws -> SimulatedDisk {
+    /// An image with these bitmaps, in a file.
+    static func create(_ world: World) async throws -> SimulatedDisk {
       let file = SimulatedDisk(in: world)
-      let graph = BlockGraph(world: world, registry: DriverRegistry(), policy: .none)
-      let node = try graph.addNode(file)
-      try await Qcow2Driver.create(NewImageOptions(virtualSize: 64 << 20), in: node)
+      let empty = BlockGraph(world: world, registry: DriverRegistry(), policy: .none)
+      let below = try empty.addNode(file)
+      try await Qcow2Driver.create(NewImageOptions(virtualSize: 64 << 20), in: below)
+      try await empty.close(below)
+      let graph = BlockGraph(world: world, registry: .standard, policy: .none)
+      let node = try await open(file, graph)
+      try node.addBitmap("b", persistent: true)
+      try node.addBitmap("c", persistent: true)
+      let guest = try BlockBackend(node, in: graph)
+      try await guest.fill(1, at: 0, count: 65536)
+      await guest.close()
       try await graph.close(node)
       return file
     }
 
-    static func open(_ file: SimulatedDisk, _ graph: BlockGraph) async throws -> BlockNode {
+    static func open(
+      _ file: SimulatedDisk, _ graph: BlockGraph, _ name: String = "q"
+    ) async throws -> BlockNode {
       let below = try graph.addNode(file)
-      return try await graph.open(file: below, OpenOptions(format: "qcow2", nodeName: "q"))
+      return try await graph.open(file: below, OpenOptions(format: "qcow2", nodeName: name))
+    }
+
+    /// What a program would find that opened the image now, after a crash: each bitmap's name, its
+    /// dirty bytes, and whether it records.
+    func afterACrash() async throws -> [String] {
+      let copy = SimulatedDisk(file.durableImage, in: graph.world)
+      let other = BlockGraph(world: graph.world, registry: .standard, policy: .none)
+      return try await Self.open(copy, other).bitmaps.all.map { bitmap in
+        "\(bitmap.name ?? "") \(bitmap.count) \(bitmap.isEnabled)"
+      }.sorted()
     }
 
     /// The names of the bitmaps in the image as it is now, with their dirty bytes.
@@ -117,6 +130,64 @@ import Testing
       }
     }
     #expect(failures > 2, "the faults hit nothing")
+  }
+
+  /// The removal from the first image is done when that from the second fails.
+  @Test(arguments: 0..<4) func whatIsUndoneIsNotInTheImage(number: Int) async throws {
+    try await simulate(seeds: 0..<3) { world in
+      let stored = try await Stored(world)
+      let other = try await Stored.create(world)
+      let second = try await Stored.open(other, stored.graph, "r")
+      try stored.node.addBitmap("m", persistent: true)
+      try await stored.node.storeBitmaps()
+      let before = try await stored.afterACrash()
+      let changes: [Transaction.Action] = [
+        .clearBitmap(node: "q", name: "c"), .disableBitmap(node: "q", name: "c"),
+        .mergeBitmaps(node: "q", target: "m", sources: [.init("c")]),
+        .addBitmap(node: "q", name: "n", persistent: true),
+      ]
+      other.faults = .failing([.write], nth: 1)
+      await #expect(throws: JobError.self) {
+        try await stored.jobs.transaction([
+          changes[number], .removeBitmap(node: "q", name: "b"),
+          .removeBitmap(node: "r", name: "b"),
+        ])
+      }
+      #expect(other.faultCount == 1)
+      #expect(try await stored.afterACrash() == before, "seed \(world.seed)")
+      #expect(second.bitmaps.all.count == 2)
+    }
+  }
+
+  /// However the removal and a store fall together: what is removed does not come back.
+  @Test(arguments: [true, false]) func aStoreDoesNotBringBackWhatIsRemoved(
+    inTransaction: Bool
+  ) async throws {
+    try await simulate(seeds: 0..<30) { world in
+      let stored = try await Stored(world)
+      try await stored.node.removeBitmap("c")
+      let isNew = world.seed.isMultiple(of: 3)
+      let name = isNew ? "n" : "b"
+      if isNew {
+        try await stored.node.removeBitmap("b")
+        try stored.node.addBitmap("n", persistent: true)
+      }
+      let guest = try BlockBackend(stored.node, in: stored.graph)
+      try await guest.fill(1, at: 1 << 20, count: 65536)
+      let store = world.spawn {
+        for _ in 0..<Int(world.seed) { await world.yield() }
+        try? await stored.graph.storeBitmaps(of: stored.node)
+      }
+      if inTransaction {
+        try await stored.jobs.transaction([.removeBitmap(node: "q", name: name)])
+      } else {
+        try await stored.node.removeBitmap(name)
+      }
+      await store.wait()
+      await guest.close()
+      try await stored.graph.close(stored.node)
+      #expect(try await stored.inImage() == [:], "seed \(world.seed)")
+    }
   }
 
   /// A user who is quicker than the commit: a removal takes its time while the job is there.

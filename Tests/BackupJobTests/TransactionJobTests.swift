@@ -47,24 +47,32 @@ import Testing
     }
   }
 
-  /// A user who is quicker than the commit.
+  /// A user who is quicker than the commit: the first job is cancelled while the second's target is
+  /// looked at.
   @Test(arguments: [true, false]) func aJobCancelledBeforeItsStartNeverStarts(
     aborts: Bool
   ) async throws {
-    try await simulate(seeds: 0..<10) { world in
+    try await simulate(seeds: 0..<3) { world in
       let disks = try TwoDisks(world)
       try await disks.addBitmaps([1], [4])
-      let user = world.spawn {
-        for _ in 0..<10_000 where disks.jobs.jobs.isEmpty { await world.yield() }
-        try? disks.jobs.jobs.last?.cancel()
+      let target = WatchedDisk(disks.target.disk) {
+        for job in disks.jobs.jobs where job.id == "drive0" { try? job.cancel() }
       }
-      let actions = disks.specs() + (aborts ? [Transaction.Action.abort] : [])
+      _ = try disks.base.graph.addNode(target, name: "watched")
+      var actions = disks.specs { _, second in second.target = "watched" }
+      if aborts { actions.append(.abort) }
       let jobs = try? await disks.jobs.transaction(actions, completion: .grouped)
-      await user.wait()
+      #expect((jobs == nil) == aborts, disks.base.seed)
       for job in jobs ?? [] { #expect(await job.wait() == .cancelled, disks.base.seed) }
       #expect(try disks.base.sourceNode.dirtyClusters("b") == [1], disks.base.seed)
       #expect(try disks.node.dirtyClusters("b") == [4], disks.base.seed)
       #expect(disks.isAtRest, disks.base.seed)
+      let events = disks.jobs.events.take()
+      for id in ["drive0", "drive1"] {
+        #expect(
+          events.filter { status(id, .created, .running, .aborting, .concluded).contains($0) }
+            == status(id, .created, .aborting, .concluded), disks.base.seed)
+      }
     }
   }
 
@@ -249,5 +257,35 @@ import Testing
       }
       #expect(disks.isAtRest)
     }
+  }
+}
+
+/// A disk that tells when somebody asks for its length.
+private final class WatchedDisk: BlockDriver {
+  private let disk: SimulatedDisk
+  private let isAsked: @Sendable () -> Void
+
+  init(_ disk: SimulatedDisk, isAsked: @escaping @Sendable () -> Void) {
+    self.disk = disk
+    self.isAsked = isAsked
+  }
+
+  var driverName: String { "watched" }
+
+  var length: Int {
+    isAsked()
+    return disk.length
+  }
+
+  func read(_ range: ByteRange, into buffer: inout MutableRawSpan) async throws(BlockError) {
+    try await disk.read(range, into: &buffer)
+  }
+
+  func write(_ range: ByteRange, from bytes: RawSpan) async throws(BlockError) {
+    try await disk.write(range, from: bytes)
+  }
+
+  func status(_ range: ByteRange) async throws(BlockError) -> BlockStatus {
+    try await disk.status(range)
   }
 }

@@ -102,6 +102,28 @@ import Testing
     }
   }
 
+  /// On real threads, whose order no seed decides: a device is found, or it is gone.
+  @Test func aDeviceMayBeLookedUpWhileItIsClosed() async throws {
+    let world = World.threaded(threads: 4)
+    try await world.run {
+      let graph = BlockGraph(world: world, registry: .base)
+      let node = try graph.addNode(MemoryDriver(length: 512), name: "n")
+      let user = world.spawn {
+        for _ in 0..<2000 {
+          guard let door = try? BlockBackend(node, in: graph, name: "d") else { continue }
+          await door.close()
+        }
+        try? await graph.close(node)
+      }
+      while !graph.nodes.isEmpty {
+        if let name = graph.deviceName(at: node) { #expect(name == "d") }
+        if let found = try? graph.deviceOrNode(named: "d") { #expect(found === node) }
+        await world.yield()
+      }
+      await user.wait()
+    }
+  }
+
   @Test(arguments: 0..<10)
   func aChangeOfTheGraphWaitsForRequestsAndHoldsNewOnesBack(seed: UInt64) async throws {
     try await simulated(seed: seed) { world in

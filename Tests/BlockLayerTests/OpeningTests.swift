@@ -1,4 +1,5 @@
 import BlockLayer
+import DirtyBitmap
 import Execution
 import Primitives
 import SystemPackage
@@ -155,6 +156,67 @@ import Testing
     }
   }
 
+  /// While an opening goes on that fails, somebody else adds nodes.
+  @Test func aFailedOpeningClosesOnlyItsOwn() async throws {
+    let path = try folder.make("top", pattern(512))
+    try await simulated { world in
+      var registry = DriverRegistry.base
+      registry.addFormat("slow") { file, context throws(BlockError) in
+        for _ in 0..<20 { await context.graph.world.yield() }
+        throw BlockError(.invalidImage, "too slow")
+      }
+      let graph = BlockGraph(world: world, registry: registry)
+      let other = world.spawn {
+        while graph.nodes.isEmpty { await world.yield() }
+        do {
+          let node = try graph.addNode(MemoryDriver(length: 512))
+          try node.addBitmap("b", granularity: 512)
+        } catch {
+          Issue.record(error)
+        }
+      }
+      let error = await failure { _ = try await graph.open(path, OpenOptions(format: "slow")) }
+      #expect(error?.message == "too slow")
+      await other.wait()
+      #expect(graph.nodes.map(\.driver.driverName) == ["memory"])
+      #expect(graph.nodes.first?.bitmaps.all.count == 1)
+    }
+  }
+
+  /// Nodes of the caller's without a name, below an image whose opening fails at its end.
+  @Test func aFailedOpeningLeavesTheCallersNodesOpen() async throws {
+    try await simulated { world in
+      var registry = DriverRegistry.base
+      registry.addFormat("lossy") { file, context throws(BlockError) in
+        guard case .node(let backing) = context.options.backing else {
+          throw BlockError(.invalidArgument, "a toy wants a node")
+        }
+        return try LossyDriver(file, backing)
+      }
+      let graph = BlockGraph(world: world, registry: registry)
+      let file = try graph.addNode(MemoryDriver(length: 512))
+      let backing = try graph.addNode(MemoryDriver(length: 512))
+      let options = OpenOptions(format: "lossy", backing: .node(backing))
+      let error = await failure { _ = try await graph.open(file: file, options) }
+      #expect(error?.message == "the bitmaps are lost")
+      #expect(graph.nodes.map(\.name) == [backing.name, file.name])
+      #expect(file.parentEdges.isEmpty && backing.parentEdges.isEmpty)
+    }
+  }
+
+  @Test func whatCannotBeMadeIsRefusedBeforeAFileIsTouched() async throws {
+    let path = try folder.make("old", pattern(512))
+    try await simulated { world in
+      let graph = BlockGraph(world: world, registry: .withOverlay)
+      let error = await failure {
+        try await graph.createImage(
+          at: path, format: "raw", NewImage(length: -512), replacing: true)
+      }
+      #expect(error?.message == "Parameter 'size' expects a >0 size")
+    }
+    #expect(try folder.contents("old") == pattern(512))
+  }
+
   @Test func aFileOpenedAsAFileHasTheNameThatWasAskedFor() async throws {
     try folder.make("f", pattern(512))
     let result = try await open("f", format: "file") { (_, node) async throws in
@@ -162,4 +224,36 @@ import Testing
     }
     #expect(try result.get() == ["file"])
   }
+}
+
+/// An image whose bitmaps cannot be read.
+private final class LossyDriver: PersistentBitmapStore {
+  private let edges: [BlockEdge]
+
+  init(_ file: BlockNode, _ backing: BlockNode) throws(BlockError) {
+    edges = [try BlockEdge(.file, to: file), try BlockEdge(.backing, to: backing)]
+  }
+
+  var driverName: String { "lossy" }
+  var length: Int { 512 }
+  var children: [BlockEdge] { edges }
+
+  func read(_ range: ByteRange, into buffer: inout MutableRawSpan) async throws(BlockError) {}
+  func write(_ range: ByteRange, from bytes: RawSpan) async throws(BlockError) {}
+  func status(_ range: ByteRange) async throws(BlockError) -> BlockStatus {
+    BlockStatus(count: range.count)
+  }
+
+  func loadBitmaps() async throws(BlockError) -> [DirtyBitmap] {
+    throw BlockError(.io, "the bitmaps are lost")
+  }
+
+  func checkStorable(
+    name: String, granularity: Int, existing: [DirtyBitmap]
+  ) throws(BlockError) {}
+  func checkStorable(granularity: Int, length: Int) throws(BlockError) {}
+  func storeBitmaps(_ bitmaps: [DirtyBitmap]) async throws(BlockError) {}
+  func removeStoredBitmap(
+    named name: String, keeping bitmaps: [DirtyBitmap]
+  ) async throws(BlockError) {}
 }

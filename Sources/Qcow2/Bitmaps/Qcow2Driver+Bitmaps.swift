@@ -133,26 +133,41 @@ extension Qcow2Driver: PersistentBitmapStore {
       // The bits on disk are right until the next change: it has to claim them first, whatever
       // fails here.
       isPrepared.store(false, ordering: .releasing)
-      let old = try await directoryEntries()
-      var entries: [BitmapDirectoryEntry] = []
-      var written: [BitmapDirectoryEntry] = []
-      do throws(BlockError) {
-        for bitmap in ordered(bitmaps, as: old) {
-          guard let name = bitmap.name else { continue }
-          let present = old.first { $0.name.bytes == Array(name.utf8) }
-          if bitmap.isInconsistent {
-            if let present { entries.append(present) }
-          } else {
-            let entry = try await write(bitmap, named: name)
-            written.append(entry)
-            entries.append(entry)
-          }
+      try await switchDirectory(storing: bitmaps, over: try await directoryEntries())
+    }
+  }
+
+  /// Puts `bitmaps` in place of the entries `old`; those that are right on disk are not written.
+  ///
+  /// The others keep the bits that they have on disk too, and go on recording, if `keepsBits`.
+  ///
+  /// The caller holds `commitLock`, under which alone a bitmap that is being removed leaves the
+  /// image: it does not come back, whenever the caller listed `bitmaps`.
+  private func switchDirectory(
+    storing bitmaps: [DirtyBitmap], over old: [BitmapDirectoryEntry], keepsBits: Bool = false
+  ) async throws(BlockError) {
+    var entries: [BitmapDirectoryEntry] = []
+    var written: [BitmapDirectoryEntry] = []
+    do throws(BlockError) {
+      for bitmap in ordered(bitmaps, as: old) {
+        guard let name = bitmap.name else { continue }
+        let present = old.first { $0.name.bytes == Array(name.utf8) }
+        if bitmap.isInconsistent || bitmap.isBeingRemoved {
+          if let present { entries.append(present) }
+        } else if let present, try await isCurrent(present, bitmap) {
+          entries.append(present)
+        } else {
+          let bits = keepsBits ? try await readBits(present, granularity: bitmap.granularity) : nil
+          var entry = try await write(bitmap, named: name, with: bits)
+          if keepsBits, present?.flags.contains(.auto) == true { entry.flags.insert(.auto) }
+          written.append(entry)
+          entries.append(entry)
         }
-        try await switchDirectory(to: entries)
-      } catch {
-        for entry in written where !isNamed(entry) { try? await release(entry) }
-        throw error
       }
+      try await switchDirectory(to: entries)
+    } catch {
+      for entry in written where !isNamed(entry) { try? await release(entry) }
+      throw error
     }
   }
 
@@ -172,22 +187,57 @@ extension Qcow2Driver: PersistentBitmapStore {
   }
 
   /// Removes one bitmap from the image, in one atomic switch.
-  public func removeStoredBitmap(named name: String) async throws(BlockError) {
+  ///
+  /// In an image that was not written since the bitmaps were stored, those that commands have
+  /// changed since are stored by the same switch: what one of them was given of the removed
+  /// bitmap's bits must not be lost with it. They lose none themselves: a transaction that a crash
+  /// cuts off leaves too many bits, which is safe; `storeBitmaps` leaves the right ones. None is
+  /// claimed: the rest stays as it is.
+  public func removeStoredBitmap(
+    named name: String, keeping bitmaps: [DirtyBitmap]
+  ) async throws(BlockError) {
     let bytes = Array(name.utf8)
-    guard try await directoryEntries().contains(where: { $0.name.bytes == bytes }) else { return }
+    // Under the lock: a store that began before may be about to put it in.
+    let isThere = try await commitLock.withLock { () async throws(BlockError) in
+      try await directoryEntries().contains { $0.name.bytes == bytes }
+    }
+    guard isThere else { return }
     try await prepareHeader()
     try await commitLock.withLock { () async throws(BlockError) in
-      let entries = try await directoryEntries().filter { $0.name.bytes != bytes }
-      try await switchDirectory(to: entries)
+      let others = try await directoryEntries().filter { $0.name.bytes != bytes }
+      // In an image that is being written all are in use: a crash leaves none of them to be
+      // trusted. In another no write is beyond its claim, so that all bits are recorded.
+      if isPrepared.load(ordering: .acquiring) {
+        try await switchDirectory(to: others)
+      } else {
+        try await switchDirectory(storing: bitmaps, over: others, keepsBits: true)
+      }
     }
   }
 
   // MARK: - Bits
 
-  /// Writes the bits and the table of one bitmap to new clusters.
-  private func write(_ bitmap: DirtyBitmap, named name: String) async throws(BlockError)
-    -> BitmapDirectoryEntry
-  {
+  /// The bits of a stored bitmap that has `granularity`; nil where they are worthless.
+  private func readBits(
+    _ entry: BitmapDirectoryEntry?, granularity: Int
+  ) async throws(BlockError) -> HierarchicalBitmap? {
+    guard let entry, !entry.flags.contains(.inUse), entry.granularity == granularity else {
+      return nil
+    }
+    var places = BitmapPlaces(geometry: geometry)
+    do {
+      return try await readBits(entry, &places)
+    } catch let error as BlockError {
+      throw error
+    } catch {
+      throw BlockError(.bitmap, "\(error)", cause: error)
+    }
+  }
+
+  /// Writes the bits and the table of one bitmap, with those of `others`, to new clusters.
+  private func write(
+    _ bitmap: DirtyBitmap, named name: String, with others: HierarchicalBitmap?
+  ) async throws(BlockError) -> BitmapDirectoryEntry {
     let granularityBits = bitmap.granularity.trailingZeroBitCount
     let sizes = BitmapSizes(virtualSize: length, granularityBits: granularityBits)
     guard sizes.isStorable(geometry: geometry) else {
@@ -199,7 +249,7 @@ extension Qcow2Driver: PersistentBitmapStore {
     do throws(BlockError) {
       for index in 0..<sizes.tableEntryCount(geometry: geometry) {
         let chunk = ByteRange(offset: index * clusterSize, count: clusterSize)
-        guard let bytes = bitmap.serialize(chunk) else {
+        guard let bytes = bitmap.serialize(chunk, with: others) else {
           table.append(BitmapTableEntry(.allZeros).rawValue)
           continue
         }
@@ -226,12 +276,20 @@ extension Qcow2Driver: PersistentBitmapStore {
     for entry in entries {
       let name = String(decoding: entry.name.bytes, as: UTF8.self)
       guard let bitmap = bitmaps.first(where: { $0.name == name }) else { return true }
-      if bitmap.isInconsistent { continue }
-      guard !entry.flags.contains(.inUse), bitmap.isEnabled == entry.flags.contains(.auto),
-        bitmap.granularity == entry.granularity, try await isStored(bitmap, as: entry)
-      else { return true }
+      if bitmap.isInconsistent || bitmap.isBeingRemoved { continue }
+      guard try await isCurrent(entry, bitmap) else { return true }
     }
     return false
+  }
+
+  /// Whether the entry is what would be written for `bitmap`.
+  private func isCurrent(
+    _ entry: BitmapDirectoryEntry, _ bitmap: DirtyBitmap
+  ) async throws(BlockError) -> Bool {
+    guard !entry.flags.contains(.inUse), bitmap.isEnabled == entry.flags.contains(.auto),
+      bitmap.granularity == entry.granularity
+    else { return false }
+    return try await isStored(bitmap, as: entry)
   }
 
   private func isStored(_ bitmap: DirtyBitmap, as entry: BitmapDirectoryEntry)
@@ -262,13 +320,20 @@ extension DirtyBitmap {
   ///
   /// While a job works from the bits, what was written since it began is stored with them: whatever
   /// becomes of the job, the image lacks no change.
-  fileprivate func serialize(_ chunk: ByteRange) -> [UInt8]? {
-    withRecordedBits { bits, successor in
+  fileprivate func serialize(
+    _ chunk: ByteRange, with others: HierarchicalBitmap? = nil
+  ) -> [UInt8]? {
+    let more = others.flatMap { Self.serialize($0, chunk) }
+    return withRecordedBits { bits, successor in
       let later = successor.flatMap { Self.serialize($0, chunk) }
-      guard var bytes = Self.serialize(bits, chunk) else { return later }
-      if let later { for index in later.indices { bytes[index] |= later[index] } }
-      return bytes
+      return Self.union(Self.union(Self.serialize(bits, chunk), later), more)
     }
+  }
+
+  private static func union(_ one: [UInt8]?, _ other: [UInt8]?) -> [UInt8]? {
+    guard var bytes = one, let other else { return one ?? other }
+    for index in other.indices { bytes[index] |= other[index] }
+    return bytes
   }
 
   private static func serialize(_ bits: HierarchicalBitmap, _ chunk: ByteRange) -> [UInt8]? {

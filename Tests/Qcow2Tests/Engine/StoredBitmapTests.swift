@@ -73,6 +73,88 @@ import Testing
     }
   }
 
+  /// Killed at any moment, the image has the old bits under their old name, or under the new one.
+  @Test(arguments: [true, false]) func bitsThatWereMergedOutliveTheirSource(
+    isNew: Bool
+  ) async throws {
+    try await inWorld { world in
+      let (image, first) = try await image(world, bitmaps: isNew ? ["b"] : ["b", "c"])
+      try await first.fill(1, at: 0, count: 4096)
+      if !isNew { try first.node.bitmaps.named("c").clear() }
+      try await image.close(first)
+      let disk = try await image.open()
+      if isNew { try disk.node.addBitmap("c", granularity: 4096, persistent: true) }
+      try disk.node.bitmaps.named("c").merge(disk.node.bitmaps.named("b"))
+      let points = CrashPointList()
+      image.disk.observe { [disk = image.disk] _, phase in
+        if phase == .completing { points.add(disk.crashPoint()) }
+      }
+      try await disk.node.removeBitmap("b")
+      image.disk.observe(nil)
+      let range = ByteRange(0, 4096)
+      for (number, point) in points.all.enumerated() {
+        for state in point.states(.brief(maximum: 8), seed: UInt64(number)) {
+          let copy = try await ImageFixture.opened(state.image, in: world)
+          #expect(copy.node.bitmaps.all.contains { $0.runs == [range] }, "\(state)")
+        }
+      }
+      #expect(points.all.count > 1)
+      let found = try await ImageFixture.opened(image.disk.durableImage, in: world)
+      #expect(found.node.bitmaps.all.map(\.name) == ["c"])
+      #expect(found.node.bitmaps.all.map(\.runs) == [[range]])
+      // The next write claims it.
+      try await disk.fill(3, at: 65536, count: 512)
+      #expect(try await stored(image).map(\.isInconsistent) == [true])
+    }
+  }
+
+  /// What was cleared or disabled is so on disk by a store alone: a kill before leaves too many
+  /// bits, not too few.
+  @Test func aRemovalTakesNoBitsFromOthers() async throws {
+    try await inWorld { world in
+      let (image, first) = try await image(world, bitmaps: ["b", "c"])
+      try await first.fill(1, at: 0, count: 4096)
+      try first.node.bitmaps.named("b").clear()
+      try await first.fill(1, at: 512 << 10, count: 4096)
+      try await image.close(first)
+      let disk = try await image.open()
+      let kept = try disk.node.bitmaps.named("c")
+      try kept.clear()
+      try kept.merge(disk.node.bitmaps.named("b"))
+      try kept.disable()
+      let now = kept.runs
+      try await disk.node.removeBitmap("b")
+      let old = ByteRange(0, 4096)
+      #expect(try await stored(image).map(\.runs) == [[old] + now])
+      #expect(try await stored(image).map(\.isEnabled) == [true])
+      try await image.close(disk)
+      #expect(try await stored(image).map(\.runs) == [now])
+      #expect(try await stored(image).map(\.isEnabled) == [false])
+    }
+  }
+
+  /// A kill after the removal leaves the others as they were stored, bit for bit.
+  @Test func aRemovalLeavesOthersAlone() async throws {
+    try await inWorld { world in
+      let (image, first) = try await image(world, bitmaps: ["b", "c"])
+      try await first.fill(1, at: 0, count: 4096)
+      try await image.close(first)
+      let old = try #require(try await directory(image)).entries
+      let disk = try await image.open()
+      try await disk.node.removeBitmap("b")
+      let new = try #require(try await directory(image)).entries
+      #expect(new == old.filter { $0.name.bytes == Array("c".utf8) })
+      // What a writer has in use stays so.
+      try disk.node.addBitmap("d", granularity: 4096, persistent: true)
+      try await image.graph.storeBitmaps(of: disk.node)
+      try await disk.fill(1, at: 65536, count: 4096)
+      try await disk.node.removeBitmap("d")
+      #expect(try await stored(image).map(\.isInconsistent) == [true])
+      try await image.close(disk)
+      #expect(try await stored(image).map(\.runs.count) == [2])
+    }
+  }
+
   @Test func aClusterOfBitsBelongsToOneBitmap() async throws {
     try await inWorld { world in
       let (image, disk) = try await image(world, bitmaps: ["a", "b"])
