@@ -170,6 +170,24 @@ import Testing
     }
   }
 
+  @Test func aFolderThatVanishesCostsNoChange() throws {
+    try withDisk { tool, disk, folder in
+      #expect(tool.lamina("backup", "create", disk, "--to", folder).status == 0)
+      #expect(tool.lamina("io", "-c", "write -P 7 8M 3M", disk).status == 0)
+      let away = tool.path("away")
+      let failed = tool.run(
+        until: folder + "/.000001.qcow2.partial",
+        ["backup", "create", disk, "--to", folder, "--limit", "2M"],
+        meanwhile: { try? FileManager.default.moveItem(atPath: folder, toPath: away) })
+      #expect(failed.status == 1 && failed.errors.contains("nothing was lost"), "\(failed)")
+      #expect(failed.errors.split(separator: "\n").count == 1, "\(failed)")
+      try FileManager.default.moveItem(atPath: away, toPath: folder)
+      let made = tool.lamina("backup", "create", disk, "--to", folder)
+      #expect(made.output.contains("incremental, 3 MiB"), "\(made)")
+      #expect(tool.lamina("backup", "verify", folder, "--against", disk).status == 0)
+    }
+  }
+
   @Test func noFolderIsMadeForADiskThatIsNone() throws {
     try withDisk { tool, _, folder in
       let other = tool.path("other.img")
