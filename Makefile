@@ -14,20 +14,20 @@ lint := $(wildcard Package.swift Sources Tests \
   Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Benchmarks Benchmarks/Tests)
 
 .PHONY: help run test check lint tidy docs bench simulate oracle sanitize mutants install \
-  deps toolchain
+  deps toolchain headers
 
 help: ## list these commands
 	@grep -E '^[a-z]+:.*## ' Makefile | while IFS= read -r line; do \
 	  printf '  make %-9s %s\n' "$${line%%:*}" "$${line##*## }"; done
 
-run: toolchain ## do the main job on a real ext4 image: backups, changes, restores, checks
+run: toolchain headers ## do the main job on a real ext4 image: backups, changes, restores, checks
 	@scripts/install-packages.sh mke2fs:e2fsprogs cmp:diffutils
 	@SECONDS=0; swift build -c release --product lamina; built=$$SECONDS; \
 	LAMINA="$$(swift build -c release --product lamina --show-bin-path)/lamina" \
 	  scripts/run-main-job.sh; \
 	echo "make run: built in $$built s, ran in $$((SECONDS - built)) s"
 
-test: toolchain ## build and run every test that needs no other program
+test: toolchain headers ## build and run every test that needs no other program
 	@SECONDS=0; swift build --build-tests $(SWIFTFLAGS); built=$$SECONDS; \
 	swift test --skip-build --parallel $(SWIFTFLAGS); \
 	echo "make test: built in $$built s, tested in $$((SECONDS - built)) s"
@@ -78,3 +78,8 @@ deps: toolchain ## install what the other commands need, and is missing
 
 toolchain:
 	@scripts/require-swift.sh 6.2
+
+# The C++ sources of swift-crypto need them; most toolchains' packages bring them along.
+headers:
+	@if [[ $$(uname) == Linux ]]; then \
+	  scripts/install-packages.sh /usr/include/c++:libstdc++-12-dev; fi
