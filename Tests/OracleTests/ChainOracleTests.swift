@@ -82,12 +82,11 @@ struct ChainOracleTests {
     try withChain { disk, chain, folder in
       try qemu("write -P 9 60M 1M", disk)
       #expect(backup(disk, chain).kind == "incremental")
-      // qemu-img 7.2 shrinks no image with bitmaps: a copy without them stands for the disk.
       try QEMUTools.run("qemu-img", ["resize", "-q", disk, "70M"])
       #expect(backup(disk, chain).kind == "incremental")
       try expectRight(disk, chain)
       let shrunk = try QEMUTools.run("qemu-img", ["resize", "-q", "--shrink", disk, "32M"])
-      guard shrunk.status == 0 else { return }
+      #expect(shrunk.status == 0, "\(shrunk)")
       #expect(backup(disk, chain).kind == "incremental")
       try expectRight(disk, chain)
       try QEMUTools.run("qemu-img", ["resize", "-q", disk, "64M"])
