@@ -55,7 +55,8 @@ extension BackupChain {
     try folder.make()
     return try await locked { () async throws(BlockError) in
       var state = try await load() ?? newState()
-      guard request.disk.removingLastComponent() != folder.path else {
+      let place = FilePath(Self.place(of: request.disk)).removingLastComponent()
+      guard !place.isSameFolder(as: folder.path) else {
         throw BlockError(
           .invalidArgument, "the disk '\(request.disk)' lies in the folder of its backups")
       }

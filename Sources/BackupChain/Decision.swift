@@ -74,7 +74,9 @@ enum Decision: Equatable, Sendable {
     } else if !bitmap.isEnabled {
       self = .full("the bitmap '\(name)' is disabled: writes since then may be missing in it")
     } else if !bitmap.hasSentinels {
-      self = .full("the bitmap '\(name)' was cleared by somebody else: it proves nothing")
+      self = .full(
+        "the bitmap '\(name)' lacks marks that it was made with: it was cleared by somebody else, "
+          + "or the disk shrank and grew again")
     } else {
       self = .incremental(from: bitmap.name)
     }

@@ -1,7 +1,6 @@
 public import BackupJob
 public import BlockLayer
 internal import Primitives
-internal import Qcow2
 public import SystemPackage
 
 /// Getting disks back.
@@ -49,9 +48,13 @@ extension BackupChain {
       let there = place.path.appending(name)
       throw BlockError(.alreadyExists, "'\(there)' is there already; give another name")
     }
+    guard ["qcow2", "raw"].contains(format) else {
+      throw BlockError(.invalidArgument, "a disk is restored as qcow2 or raw, not as '\(format)'")
+    }
     do throws(BlockError) {
       try await withBackup(number) { source throws(BlockError) in
-        try await make(path, source.length, format)
+        let image = NewImage(length: source.length)
+        try await graph.createImage(at: path, format: format, image)
         var options = OpenOptions(format: format)
         options.node.discard = .unmap  // zeros are holes
         try await withNode(path, options) { target throws(BlockError) in
@@ -64,23 +67,6 @@ extension BackupChain {
     } catch {
       try? place.remove(partial)
       throw error
-    }
-  }
-
-  private func make(_ path: FilePath, _ length: Int, _ format: String) async throws(BlockError) {
-    switch format {
-    case "raw": try await FileDriver.create(path, length: length).close()
-    case "qcow2":
-      let file = try graph.addNode(try FileDriver.create(path))
-      do throws(BlockError) {
-        try await Qcow2Driver.create(NewImageOptions(virtualSize: length), in: file)
-      } catch {
-        try? await graph.close(file)
-        throw error
-      }
-      try await graph.close(file)
-    default:
-      throw BlockError(.invalidArgument, "a disk is restored as qcow2 or raw, not as '\(format)'")
     }
   }
 }

@@ -1,4 +1,5 @@
 internal import Synchronization
+
 extension World {
   /// Makes the generator of pseudorandom numbers that this World's seed gives to `label`.
   ///

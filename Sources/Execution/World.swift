@@ -1,4 +1,5 @@
 internal import Synchronization
+
 /// Where the engine runs: an executor, a clock and a seed.
 ///
 /// A *threaded* World has threads of its own, which may block in system calls, and the monotonic

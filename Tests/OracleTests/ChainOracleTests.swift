@@ -92,6 +92,14 @@ struct ChainOracleTests {
       try QEMUTools.run("qemu-img", ["resize", "-q", disk, "64M"])
       #expect(backup(disk, chain).kind == "incremental")
       try expectRight(disk, chain)
+      // Both between two runs: no mark of the bitmap tells, so that all is copied.
+      try qemu("write -P 7 50M 1M", disk)
+      #expect(backup(disk, chain).kind == "incremental")
+      try QEMUTools.run("qemu-img", ["resize", "-q", "--shrink", disk, "32M"])
+      try QEMUTools.run("qemu-img", ["resize", "-q", disk, "64M"])
+      let made = backup(disk, chain)
+      #expect(made.kind == "full" && made.text.contains("shrank and grew"), "\(made.text)")
+      try expectRight(disk, chain)
       let copy = folder + "was.raw"
       #expect(
         Oracle.lamina(["backup", "restore", chain, copy, "--at", "1", "-O", "raw"]).status == 0)
