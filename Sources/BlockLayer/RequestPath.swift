@@ -128,7 +128,7 @@ extension BlockNode {
     }
   }
 
-  private func checkWritable(_ range: ByteRange) throws(BlockError) {
+  func checkWritable(_ range: ByteRange) throws(BlockError) {
     guard !isReadOnly else {
       throw BlockError(.readOnly, "Block node is read-only", node: name, range: range)
     }
@@ -144,7 +144,7 @@ extension BlockNode {
     }
   }
 
-  private func didWrite(_ range: ByteRange) {
+  func didWrite(_ range: ByteRange) {
     writes.add(1, ordering: .releasing)
     bitmaps.record(blocks(around: range), nodeLength: driver.length)
   }

@@ -12,7 +12,7 @@ struct MappedRun: Sendable {
     /// one cluster long or contiguous, as data is.
     case zero(host: Int?, isCopied: Bool)
     /// Compressed; one cluster at most.
-    case compressed
+    case compressed(CompressedDescriptor)
   }
   var kind: Kind
   var count: Int
@@ -79,7 +79,7 @@ extension Tables {
       while next < end, entries[next] == same { next += 1 }
       length += (next - index - 1) * clusterSize
     }
-    while length < count, next < slice.entries.count, first != .compressed,
+    while length < count, next < slice.entries.count, !first.isCompressed,
       case .success(let kind) = kind(of: slice.entries[next], next, slice),
       kind == first.advanced(by: length)
     {
@@ -97,7 +97,7 @@ extension Tables {
     let kind: MappedRun.Kind
     switch entry.kind(clusterBits: geometry.clusterBits) {
     case .unallocated: return .success(.unallocated)
-    case .compressed: return .success(.compressed)
+    case .compressed(let descriptor): return .success(.compressed(descriptor))
     case .zeroPlain:
       host = .zero
       kind = .zero(host: nil, isCopied: false)
@@ -133,6 +133,9 @@ extension MappedRun.Kind {
     case .data, .zero, .compressed: true
     }
   }
+
+  /// Whether the run is a compressed cluster.
+  var isCompressed: Bool { if case .compressed = self { true } else { false } }
 
   /// The kind of the bytes `count` further in the same run.
   func advanced(by count: Int) -> MappedRun.Kind {

@@ -111,7 +111,7 @@ extension Qcow2Driver {
     var rest = range.roundedOut(to: geometry.clusterSize)
     while !rest.isEmpty {
       let run = try await lookUp(rest.lower, rest.count)
-      if run.kind == .compressed { throw .unsupported(.compressedClusters) }
+      if run.kind.isCompressed { throw .unsupported(.compressedClusters) }
       let step = rest.prefix(run.count.roundedUp(to: geometry.clusterSize))
       if isNeeded(run.kind) {
         try await allocationLocks.withLock(step) { () async throws(BlockError) in
