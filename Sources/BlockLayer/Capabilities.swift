@@ -1,4 +1,5 @@
 public import DirtyBitmap
+public import Primitives
 public import SystemPackage
 
 /// A driver that keeps dirty bitmaps in its image.
@@ -95,6 +96,29 @@ public struct ImageCheck: Sendable {
 public protocol ResizableImage: BlockDriver {
   /// Makes the image `length` bytes long. New bytes read as zeros.
   func resize(to length: Int) async throws(BlockError)
+
+  /// Makes the image `length` bytes long, no shorter than it is, with space for what is new as
+  /// `preallocation` says.
+  func grow(to length: Int, _ preallocation: Preallocation) async throws(BlockError)
+}
+
+extension ResizableImage {
+  /// Has no space to reserve.
+  public func grow(to length: Int, _ preallocation: Preallocation) async throws(BlockError) {
+    guard preallocation == .off else {
+      throw BlockError(
+        .unsupported, "Unsupported preallocation mode: \(preallocation.rawValue)")
+    }
+    try await resize(to: length)
+  }
+}
+
+/// A driver that can have its host reserve space.
+public protocol SpaceReserving: BlockDriver {
+  /// Reserves space for `range`, so that writing there finds room; what it holds stays.
+  ///
+  /// What lies beyond the end reads as zeros, and the node is longer then.
+  func reserveSpace(_ range: ByteRange) async throws(BlockError)
 }
 
 /// A driver with a backing file recorded in its image.

@@ -93,7 +93,6 @@ extension Qcow2Driver: PersistentBitmapStore {
       throw refuse("Granularity is under minimum (\(minimum) bytes)")
     }
     try checkStorable(granularity: granularity, length: length)
-    guard length > 0 else { throw refuse("A disk without bytes has nothing to track") }
     guard name.utf8.count <= FormatLimits.maximumBitmapNameBytes else {
       throw refuse(
         "Name length exceeds maximum (\(FormatLimits.maximumBitmapNameBytes) characters)")
@@ -110,6 +109,9 @@ extension Qcow2Driver: PersistentBitmapStore {
 
   /// Throws, with QEMU's text, when the bits of a bitmap would go beyond the format's limits.
   public func checkStorable(granularity: Int, length: Int) throws(BlockError) {
+    guard length > 0 else {
+      throw BlockError(.bitmap, "A disk without bytes has nothing to track")
+    }
     let sizes = BitmapSizes(
       virtualSize: length, granularityBits: granularity.trailingZeroBitCount)
     guard sizes.isStorable(geometry: geometry) else {

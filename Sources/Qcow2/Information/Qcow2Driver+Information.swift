@@ -29,7 +29,7 @@ extension Qcow2Driver {
       information.defects.append(error.message)
     }
     do throws(BlockError) {
-      information.snapshots = try await snapshots(of: cluster.header, in: node)
+      information.snapshots = try await snapshotTable(of: cluster.header, in: node).entries
     } catch {
       guard error.code == .invalidImage else { throw error }
       information.defects.append(error.message)
@@ -55,10 +55,11 @@ extension Qcow2Driver {
     }
   }
 
-  private static func snapshots(
+  /// The snapshots, and how many bytes their table has.
+  static func snapshotTable(
     of header: Header, in node: BlockNode
-  ) async throws(BlockError) -> [SnapshotTableEntry] {
-    guard header.snapshotCount > 0 else { return [] }
+  ) async throws(BlockError) -> (entries: [SnapshotTableEntry], byteCount: Int) {
+    guard header.snapshotCount > 0 else { return ([], 0) }
     guard header.snapshotCount <= FormatLimits.maximumSnapshots else {
       throw BlockError(.invalidImage, "Snapshot table too large")
     }
@@ -80,7 +81,7 @@ extension Qcow2Driver {
       try await node.read(piece, into: &bytes)
       reader.append(bytes.bytes)
     }
-    return snapshots
+    return (snapshots, reader.byteCount)
   }
 
   /// Reads bytes that the header names; memory follows what the file holds, not what it claims.

@@ -53,7 +53,8 @@ extension Tables {
     }
   }
 
-  private mutating func note(removed cluster: Int, mayPunch: Bool) {
+  /// Notes that memory has one reference less to a cluster.
+  mutating func note(removed cluster: Int, mayPunch: Bool) {
     if let last = removed.last, last.cluster + last.count == cluster, last.mayPunch == mayPunch {
       removed[removed.count - 1] = RemovedReference(
         cluster: last.cluster, count: last.count + 1, mayPunch: mayPunch)
