@@ -16,6 +16,8 @@ struct Tool: Sendable {
     ("check", "look for leaks and corruptions", CheckCommand.run),
     ("compare", "compare the contents of two images", CompareCommand.run),
     ("map", "tell where an image's bytes are", MapCommand.run),
+    ("resize", "change the size of a disk", ResizeCommand.run),
+    ("amend", "change the properties of an image", AmendCommand.run),
     ("rebase", "change the backing file that an image names", RebaseCommand.run),
     ("io", "read and write an image", IOCommand.run),
     (
