@@ -103,13 +103,27 @@ public protocol ResizableImage: BlockDriver {
 }
 
 extension ResizableImage {
-  /// Has no space to reserve.
+  /// Makes the image longer; reserves what is new, if it can, or writes it.
   public func grow(to length: Int, _ preallocation: Preallocation) async throws(BlockError) {
-    guard preallocation == .off else {
+    let new = ByteRange(min(self.length, length), length)
+    switch preallocation {
+    case .off: try await resize(to: length)
+    case .falloc where self is any SpaceReserving:
+      try await resize(to: length)
+      if !new.isEmpty { try await (self as? any SpaceReserving)?.reserveSpace(new) }
+    case .full where limits.growsOnWrite:
+      let zeros = IOBuffer(byteCount: min(new.count, 1 << 20), zeroed: true)
+      var rest = new
+      while !rest.isEmpty {
+        let piece = rest.prefix(zeros.byteCount)
+        try await write(piece, from: zeros.bytes.slice(ByteRange(0, piece.count)))
+        rest = rest.dropFirst(piece.count)
+      }
+      try await resize(to: length)
+    case .metadata, .falloc, .full:
       throw BlockError(
         .unsupported, "Unsupported preallocation mode: \(preallocation.rawValue)")
     }
-    try await resize(to: length)
   }
 }
 

@@ -224,27 +224,6 @@ extension FileDriver: ResizableImage {
     }
     byteCount.store(length, ordering: .relaxed)
   }
-
-  /// Makes the file longer, and reserves the space of what is new or writes it.
-  ///
-  /// The corresponding C function is `posix_fallocate`.
-  public func grow(to length: Int, _ preallocation: Preallocation) async throws(BlockError) {
-    let old = exactLength
-    switch preallocation {
-    case .off: try await resize(to: length)
-    case .metadata:
-      throw BlockError(.unsupported, "Unsupported preallocation mode: metadata")
-    case .falloc: try await reserveSpace(ByteRange(min(old, length), length))
-    case .full:
-      let zeros = IOBuffer(byteCount: min(max(length - old, 0), 1 << 20), zeroed: true)
-      var rest = ByteRange(min(old, length), length)
-      while !rest.isEmpty {
-        let piece = rest.prefix(zeros.byteCount)
-        try await write(piece, from: zeros.bytes.slice(ByteRange(0, piece.count)))
-        rest = rest.dropFirst(piece.count)
-      }
-    }
-  }
 }
 
 extension FileDriver: SpaceReserving {

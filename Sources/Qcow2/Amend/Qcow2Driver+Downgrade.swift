@@ -72,7 +72,7 @@ extension Qcow2Driver {
         var done = 0
         while done < step.count >> bits {
           done += try await remap(step.lower + done << bits, step.count >> bits - done) { _, _ in
-            .unallocated
+            ExtendedL2Entry(entry: .unallocated)
           }
         }
       }

@@ -7,29 +7,47 @@ internal import Synchronization
 extension Qcow2Driver {
   /// Maps every cluster of `range`, which is unallocated, to a host cluster that reads as zeros,
   /// and has the host reserve or write it as `mode` says.
+  ///
+  /// In a data file clusters have their places, which are as they should be.
   func preallocate(_ range: ByteRange, _ mode: Preallocation) async throws(BlockError) {
     guard !range.isEmpty else { return }
+    let bits = geometry.clusterBits
     var rest = range.roundedOut(to: geometry.clusterSize)
     while !rest.isEmpty {
       let window = allocationWindow(rest)
       try await ensureTable(geometry.split(GuestOffset(window.lower)).l1Index)
-      let place = try await allocateBehindAll(window.count >> geometry.clusterBits)
-      let bits = geometry.clusterBits
+      let place: ClusterRun
+      if dataFile == nil {
+        place = try await allocateBehindAll(window.count >> bits)
+      } else {
+        place = ClusterRun(first: window.lower >> bits, count: window.count >> bits)
+      }
       var linked = 0
       do throws(BlockError) {
-        try await prepareSpace(place, mode)
-        while linked < place.count {
-          let first = place.first + linked
-          linked += try await remap(window.lower + linked << bits, place.count - linked) {
-            index, _ in .normal(HostOffset((first + index) << bits), isCopied: true)
-          }
-        }
+        if dataFile == nil { try await prepareSpace(place, mode) }
+        while linked < place.count { linked += try await reserve(window.lower, place, linked) }
       } catch {
-        try? await giveBack(place.first + linked, place.count - linked)
+        if dataFile == nil { try? await giveBack(place.first + linked, place.count - linked) }
         throw error
       }
       rest = rest.dropFirst(place.count << bits)
       try await writeBackIfLarge()
+    }
+  }
+
+  /// Maps clusters from `guest` on to those of `place`, but for the first ones; answers how many.
+  ///
+  /// Subclusters are not allocated by that: they are zeros where else the backing file would show.
+  private func reserve(
+    _ guest: Int, _ place: ClusterRun, _ first: Int
+  ) async throws(BlockError) -> Int {
+    let bits = geometry.clusterBits
+    let start = guest + first << bits
+    let hidesBelow = geometry.hasExtendedL2 && (backing?.node.length ?? 0) > start
+    return try await remap(start, place.count - first) { index, _ in
+      ExtendedL2Entry(
+        entry: .normal(HostOffset((place.first + first + index) << bits), isCopied: true),
+        bitmap: hidesBelow ? ExtendedL2Entry.allZero : 0)
     }
   }
 

@@ -25,24 +25,27 @@ extension Qcow2Driver {
     }
   }
 
-  /// Removes the mappings of clusters of one L2 table.
+  /// Removes the mappings of clusters of one L2 table, if there are any.
   private func removeMappings(in range: ByteRange) async throws(BlockError) {
+    guard try await isMapped(range) else { return }
+    try await ensureTable(geometry.split(GuestOffset(range.lower)).l1Index)
+    var done = 0
+    let count = range.count >> geometry.clusterBits
+    while done < count {
+      done += try await remap(
+        range.lower + done << geometry.clusterBits, count - done, mayPunch: true
+      ) { _, _ in ExtendedL2Entry(entry: .unallocated) }
+    }
+  }
+
+  private func isMapped(_ range: ByteRange) async throws(BlockError) -> Bool {
     var rest = range
     while !rest.isEmpty {
       let run = try await lookUp(rest.lower, rest.count)
-      let step = rest.prefix(run.count.roundedUp(to: geometry.clusterSize))
-      if run.kind != .unallocated {
-        try await ensureTable(geometry.split(GuestOffset(step.lower)).l1Index)
-        var done = 0
-        while done < step.count >> geometry.clusterBits {
-          done += try await remap(
-            step.lower + done << geometry.clusterBits, step.count >> geometry.clusterBits - done,
-            mayPunch: true
-          ) { _, _ in .unallocated }
-        }
-      }
-      rest = rest.dropFirst(step.count)
+      if run.kind != .unallocated(host: nil) { return true }
+      rest = rest.dropFirst(run.count)
     }
+    return false
   }
 
   /// Removes an L2 table, which others may refer to as well, with all its references.
@@ -70,29 +73,18 @@ extension Tables {
   /// snapshot keeps the table.
   mutating func removeTable(_ l1Index: Int, holding words: [UInt64]) {
     for index in stride(from: 0, to: words.count, by: geometry.l2EntryByteCount / 8) {
-      let entry = L2Entry(rawValue: words[index])
-      switch entry.kind(clusterBits: geometry.clusterBits) {
-      case .unallocated, .zeroPlain: break
-      case .normal(let offset), .zeroAllocated(let offset):
-        if !hasDataFile {
-          note(removed: offset.value >> geometry.clusterBits, mayPunch: true)
-        }
-      case .compressed(let descriptor):
-        for cluster in descriptor.touchedClusters { note(removed: cluster.value, mayPunch: true) }
+      if let clusters = references(of: L2Entry(rawValue: words[index])) {
+        note(removed: clusters, mayPunch: true)
       }
     }
     if let table = L1Entry(rawValue: l1[l1Index]).l2Table?.value {
       let isCached = stride(from: table, to: table + geometry.clusterSize, by: l2.sliceSize)
         .contains { l2.slice(at: $0) != nil }
       if isCached { l2.drop(from: table, to: table + geometry.clusterSize) }
-      note(removed: table >> geometry.clusterBits, mayPunch: false)
+      let cluster = table >> geometry.clusterBits
+      note(removed: cluster..<cluster + 1, mayPunch: false)
     }
     l1[l1Index] = 0
     dirtyL1.insert(l1Index)
-  }
-
-  /// Whether guest data is in another file, whose clusters nobody counts.
-  private var hasDataFile: Bool {
-    header.header.incompatibleFeatures.contains(.externalDataFile)
   }
 }

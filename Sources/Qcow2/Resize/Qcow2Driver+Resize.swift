@@ -69,6 +69,9 @@ extension Qcow2Driver: ResizableImage {
     try await prepareForChanges()
     try await removeMappings(beyond: old)
     try await growL1(to: geometry.l1EntryCount(forSize: length))
+    // In a raw data file everything has its place.
+    let preallocation = preallocation == .off && isDataFileRaw ? .metadata : preallocation
+    try await growDataFile(from: old, to: length, preallocation)
     let lastClusterEnd = min(old.roundedUp(to: geometry.clusterSize), length)
     try await hideRestOfCluster(ByteRange(old, lastClusterEnd))
     if preallocation == .off {
@@ -77,6 +80,18 @@ extension Qcow2Driver: ResizableImage {
       try await preallocate(ByteRange(lastClusterEnd, length), preallocation)
     }
     try await switchSize(to: length)
+  }
+
+  /// Makes the data file as long as the disk.
+  ///
+  /// What it has beyond the old end, from before a shrinking that a crash cut off, goes first.
+  private func growDataFile(
+    from old: Int, to length: Int, _ preallocation: Preallocation
+  ) async throws(BlockError) {
+    guard let node = dataFile?.node else { return }
+    if node.length > old { try await node.resize(to: old, mayShrink: true) }
+    try await node.resize(
+      to: length, preallocation: preallocation == .metadata ? .off : preallocation)
   }
 
   private func growL1(to count: Int) async throws(BlockError) {
@@ -135,8 +150,9 @@ extension Qcow2Driver: ResizableImage {
     try await switchSize(to: length)
     // The disk has its new size, whatever fails from here on.
     try await removeMappings(beyond: length)
-    try await clearRestOfCluster(behind: length)
+    if dataFile == nil { try await clearRestOfCluster(behind: length) }
     try await settle()
+    try await dataFile?.node.resize(to: length, mayShrink: true)
     try await releaseFreeTail()
   }
 

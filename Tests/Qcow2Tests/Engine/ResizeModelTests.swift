@@ -7,12 +7,16 @@ import Testing
 
 /// Disks that grow, shrink and are written at random, beside an array of bytes.
 @Suite struct ResizeModelTests {
-  static let geometries: [(clusterSize: Int, refcountBits: Int, version: FormatVersion)] = [
-    (512, 64, .v3), (512, 1, .v3), (512, 16, .v2), (1024, 8, .v3), (4096, 2, .v3),
-    (4096, 16, .v2), (65536, 4, .v3), (65536, 16, .v3),
+  static let geometries: [ResizedGeometry] = [
+    ResizedGeometry(512, 64), ResizedGeometry(512, 1), ResizedGeometry(512, 16, .v2),
+    ResizedGeometry(1024, 8), ResizedGeometry(4096, 2), ResizedGeometry(4096, 16, .v2),
+    ResizedGeometry(65536, 4), ResizedGeometry(65536, 16),
+    ResizedGeometry(16384, 16, isExtended: true), ResizedGeometry(65536, 1, isExtended: true),
+    ResizedGeometry(512, 16, dataFile: .data), ResizedGeometry(4096, 64, dataFile: .raw),
+    ResizedGeometry(16384, 8, isExtended: true, dataFile: .data),
   ]
 
-  @Test(arguments: 0..<32)
+  @Test(arguments: 0..<52)
   func whateverItsSizesWereADiskShowsWhatItShould(seed: Int) async throws {
     let geometry = Self.geometries[seed % Self.geometries.count]
     let world = World.simulated(seed: UInt64(seed))
@@ -27,6 +31,39 @@ import Testing
   }
 }
 
+/// What sort of image is resized.
+struct ResizedGeometry {
+  enum DataFile { case data, raw }
+
+  let clusterSize: Int
+  let refcountBits: Int
+  let version: FormatVersion
+  let isExtended: Bool
+  let dataFile: DataFile?
+
+  init(
+    _ clusterSize: Int, _ refcountBits: Int, _ version: FormatVersion = .v3,
+    isExtended: Bool = false, dataFile: DataFile? = nil
+  ) {
+    self.clusterSize = clusterSize
+    self.refcountBits = refcountBits
+    self.version = version
+    self.isExtended = isExtended
+    self.dataFile = dataFile
+  }
+
+  func options(_ size: Int) -> NewImageOptions {
+    var options = NewImageOptions(virtualSize: size)
+    options.clusterSize = clusterSize
+    options.refcountBits = refcountBits
+    options.version = version
+    options.hasExtendedL2 = isExtended
+    if dataFile != nil { options.dataFileName = "data" }
+    options.isDataFileRaw = dataFile == .raw
+    return options
+  }
+}
+
 /// An image, perhaps over a backing disk whose contents must never show where they were hidden, and
 /// the bytes that its guest must see.
 private struct ResizedDisk {
@@ -34,23 +71,29 @@ private struct ResizedDisk {
   let door: BlockBackend
   var bytes: [UInt8]
   let clusterSize: Int
+  let geometry: ResizedGeometry
+  let dataFile: BlockNode?
   var random: SeededGenerator
 
   static let sectors = 1200
 
-  init(
-    _ geometry: (clusterSize: Int, refcountBits: Int, version: FormatVersion), in world: World
-  ) async throws {
+  init(_ geometry: ResizedGeometry, in world: World) async throws {
+    self.geometry = geometry
     random = world.makeRandom("resizes")
     clusterSize = geometry.clusterSize
-    var options = NewImageOptions(virtualSize: 512 * Int.random(in: 1...600, using: &random))
-    options.clusterSize = clusterSize
-    options.refcountBits = geometry.refcountBits
-    options.version = geometry.version
-    image = try await ImageFixture.create(options, in: world, discard: .unmap)
-    bytes = [UInt8](repeating: 0, count: options.virtualSize)
-    guard Bool.random(using: &random) else {
-      door = try await image.open()
+    let size = 512 * Int.random(in: 1...600, using: &random)
+    image = try await ImageFixture.create(geometry.options(size), in: world, discard: .unmap)
+    bytes = [UInt8](repeating: 0, count: size)
+    if geometry.dataFile != nil {
+      let data = SimulatedDisk(
+        SparseImage(length: size), in: world, schedulingPoints: false)
+      dataFile = try image.graph.addNode(
+        data, name: "data", options: NodeOptions(discard: .unmap))
+    } else {
+      dataFile = nil
+    }
+    guard Bool.random(using: &random), geometry.dataFile != .raw else {
+      door = try await image.open(dataFile: dataFile)
       return
     }
     let length = 512 * Int.random(in: 1...Self.sectors, using: &random)
@@ -58,9 +101,9 @@ private struct ResizedDisk {
     let node = try image.graph.addNode(base, name: "base")
     let contents = [UInt8](repeating: 0xbb, count: length)
     try await node.write(ByteRange(0, length), from: contents.span.bytes)
-    let shown = min(length, bytes.count)
+    let shown = min(length, size)
     bytes.replaceSubrange(0..<shown, with: contents[..<shown])
-    door = try await image.open(backing: node)
+    door = try await image.open(backing: node, dataFile: dataFile)
   }
 
   /// Does something at random; answers what is wrong then.
@@ -121,7 +164,7 @@ private struct ResizedDisk {
     }
     if isGrowth {
       let new = ByteRange(min(old.roundedUp(to: clusterSize), length), length)
-      guard mode != .off, !new.isEmpty else { return nil }
+      guard mode != .off, !new.isEmpty, !geometry.isExtended else { return nil }
       let status = try await door.node.driver.status(new)
       return status.isAllocated && status.isData ? nil : "\(what): \(status)"
     }
@@ -131,19 +174,36 @@ private struct ResizedDisk {
   /// What is wrong with the image after shrinking: nothing leaks, and the file ends with what is
   /// used of it.
   private func verifyFile(_ what: String) async throws -> String? {
-    guard let driver = door.node.driver as? Qcow2Driver else { return "no image" }
-    let check = try await driver.check()
+    guard let check = try await check(door) else { return nil }
     guard check.isClean else { return "\(what): \(check.findings.map(\.message))" }
     let end = max(check.imageEndOffset, clusterSize)
     return image.disk.length <= end ? nil : "\(what): \(image.disk.length) bytes, not \(end)"
   }
 
+  /// What a check finds; nil for images that it does not know yet.
+  private func check(_ door: BlockBackend) async throws -> ImageCheck? {
+    let driver = try #require(door.node.driver as? Qcow2Driver)
+    do throws(BlockError) {
+      return try await driver.check()
+    } catch {
+      guard error.code == .unsupported else { throw error }
+      return nil
+    }
+  }
+
   /// Closes the image, and looks at it once more.
   func close() async throws -> String? {
     try await image.close(door)
-    let driver = try await image.open(readOnly: true)
-    guard let reader = driver.node.driver as? Qcow2Driver else { return "no image" }
-    let check = try await reader.check()
+    if geometry.dataFile == .raw, let dataFile {
+      var buffer = IOBuffer(byteCount: bytes.count)
+      var raw = buffer.mutableBytes
+      try await dataFile.read(ByteRange(0, bytes.count), into: &raw)
+      guard dataFile.length == bytes.count, raw.bytes.elementsEqual(bytes.span.bytes) else {
+        return "the data file is not what the guest saw"
+      }
+    }
+    let reader = try await image.open(readOnly: true, dataFile: dataFile)
+    guard let check = try await check(reader) else { return nil }
     return check.isClean ? nil : "closed: \(check.findings.map(\.message))"
   }
 }
