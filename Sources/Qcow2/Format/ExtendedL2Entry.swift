@@ -1,8 +1,7 @@
 /// An entry of an L2 table with subclusters, 16 bytes (qcow2 specification, "Extended L2 Entries").
 ///
 /// First the word of a standard entry without its zero flag; then a bitmap: bit i says that
-/// subcluster i is allocated, bit 32 + i that it reads as zeros. Recognised so that it can be
-/// refused by name.
+/// subcluster i is allocated, bit 32 + i that it reads as zeros.
 @frozen
 public struct ExtendedL2Entry: Hashable, Sendable {
   /// The first word.
@@ -18,6 +17,29 @@ public struct ExtendedL2Entry: Hashable, Sendable {
   public init(entry: L2Entry, bitmap: UInt64) {
     self.entry = entry
     self.bitmap = bitmap
+  }
+
+  /// Bits 9–55 of the first word: where the host cluster is, aligned or not; 0 for none.
+  public var hostOffset: Int { Int(truncatingIfNeeded: entry.rawValue & L2Entry.offsetMask) }
+
+  /// What can be wrong with the bitmap.
+  public enum Defect: Hashable, Sendable {
+    /// A subcluster is both allocated and zero.
+    case dataAndZeros
+    /// A subcluster is allocated, and there is no host cluster.
+    case dataWithoutCluster
+    /// A compressed cluster has no subclusters.
+    case bitmapOfCompressed
+  }
+
+  /// What is wrong with the bitmap; nil for a sound one.
+  ///
+  /// For images without an external data file: a host offset of 0 is none.
+  public var defect: Defect? {
+    if entry.isCompressed { return bitmap == 0 ? nil : .bitmapOfCompressed }
+    let allocated = bitmap & 0xffff_ffff
+    if hostOffset == 0, allocated != 0 { return .dataWithoutCluster }
+    return allocated & bitmap >> 32 == 0 ? nil : .dataAndZeros
   }
 
   /// What a subcluster is.

@@ -38,9 +38,9 @@ extension HeaderCluster {
   /// `purpose`; empty for an image that can be opened.
   public func unsupportedFeatures(for purpose: OpenPurpose) -> [UnsupportedFeature] {
     var found: [UnsupportedFeature] = []
-    if header.incompatibleFeatures.contains(.extendedL2) { found.append(.extendedL2) }
     // A check looks at structures alone: where the data is, and whether it can be read, is all one.
     if purpose == .check { return found }
+    if header.incompatibleFeatures.contains(.extendedL2) { found.append(.extendedL2) }
     if header.incompatibleFeatures.contains(.externalDataFile) { found.append(.externalDataFile) }
     switch header.encryptionMethod {
     case .none: break

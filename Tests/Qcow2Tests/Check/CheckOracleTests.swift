@@ -100,7 +100,7 @@ private struct OracleView {
 
   /// What only we find.
   private static let beyond = [
-    "overlaps with", "mapped more than once", "is named by", "its copied flag set",
+    "overlaps with", "its copied flag set",
     "zero cluster in an image of version 2", "ERROR bitmap",
   ]
 
