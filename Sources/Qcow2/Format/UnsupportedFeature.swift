@@ -4,10 +4,6 @@
 public enum UnsupportedFeature: Hashable, Sendable, CaseIterable {
   /// Clusters stored compressed: found when a mapping is looked up, not at opening.
   case compressedClusters
-  /// 16-byte L2 entries.
-  case extendedL2
-  /// Guest data in another file.
-  case externalDataFile
   /// The legacy AES encryption.
   case aesEncryption
   /// LUKS encryption.
@@ -19,8 +15,6 @@ public enum UnsupportedFeature: Hashable, Sendable, CaseIterable {
   public var name: String {
     switch self {
     case .compressedClusters: "compressed clusters"
-    case .extendedL2: "extended L2 entries"
-    case .externalDataFile: "external data file"
     case .aesEncryption: "AES encryption"
     case .luksEncryption: "LUKS encryption"
     case .writingWithSnapshots: "writing to an image with internal snapshots"
@@ -40,8 +34,6 @@ extension HeaderCluster {
     var found: [UnsupportedFeature] = []
     // A check looks at structures alone: where the data is, and whether it can be read, is all one.
     if purpose == .check { return found }
-    if header.incompatibleFeatures.contains(.extendedL2) { found.append(.extendedL2) }
-    if header.incompatibleFeatures.contains(.externalDataFile) { found.append(.externalDataFile) }
     switch header.encryptionMethod {
     case .none: break
     case .aes: found.append(.aesEncryption)
