@@ -90,6 +90,7 @@ extension Tables {
     guard geometry.isClusterAligned(table) else {
       throw .misalignedTable(table, l1Index: l1Index)
     }
+    try checkIsTable(table, l1Index: l1Index)
     return entry.isCopied ? .writable : .shared(table.value)
   }
 
@@ -134,12 +135,8 @@ extension Tables {
       throw .corruption(
         "data cluster offset 0x\(String(host.lower, radix: 16)) is beyond the end of the file")
     }
-    for cluster in host.lower >> geometry.clusterBits...(host.upper - 1) >> geometry.clusterBits
-    where metadataClusters.contains(cluster) {
-      let error = BlockError.corruption(
-        "Preventing invalid write on metadata (cluster \(cluster) is mapped as data)")
-      poison = error
-      throw error
+    for cluster in host.lower >> geometry.clusterBits...(host.upper - 1) >> geometry.clusterBits {
+      if let owner = metadataClusters[cluster] { throw preventWrite(over: owner, cluster: cluster) }
     }
   }
 }

@@ -29,11 +29,13 @@ extension Qcow2Driver {
 
   /// Sets the corrupt bit, durably; version 2 has none.
   private func markCorrupt(_ error: BlockError) async throws(BlockError) {
-    let header = tables.withLock { tables -> Header in
+    let (header, isLost) = tables.withLock { tables in
+      // After a failed flush nobody knows what is on disk: nothing at all is written.
+      let isLost = tables.poison?.code == .poisoned
       _ = tables.end(error)
-      return tables.header.header
+      return (tables.header.header, isLost)
     }
-    guard header.version == .v3, !header.isMarkedCorrupt else { return }
+    guard !isLost, header.version == .v3, !header.isMarkedCorrupt else { return }
     try await patchHeader { cluster in
       cluster.header.incompatibleFeatures.insert(.corrupt)
       return .incompatibleFeatures

@@ -34,7 +34,9 @@ import Testing
       // 2 and above: it cannot read the damaged image.
       #expect(comparison.status != 1, "\(what): \(comparison.output)")
     }
-    #expect(repaired > 0, "kind \(kind): nothing could be repaired")
+    // Refcounts of one bit count no cluster that is referred to twice.
+    let isNarrow = CheckOracleTests.kinds[kind].options.contains("refcount_bits=1")
+    #expect(repaired > 0 || isNarrow, "kind \(kind): nothing could be repaired")
   }
 
   private static func repair(
