@@ -1,5 +1,6 @@
 public import BlockLayer
 internal import Primitives
+internal import Synchronization
 
 extension Qcow2Driver {
   /// Opens the image in `node`, and through the context's gate its backing file.
@@ -26,14 +27,32 @@ extension Qcow2Driver {
           + "yet; run 'qemu-img check -r all' on it, or open it read-only")
     }
     if purpose == .check { return try openForCheck(cluster, in: node) }
+    if let reference = context.options.snapshot {
+      let view = try await view(of: cluster, at: reference, in: node)
+      return try await make(
+        Tables(header: view.cluster, l1: view.l1, refcountTable: [], fileLength: node.length),
+        in: node, context)
+    }
     let l1 = try await readTable(header.l1TableRange, of: node)
     let refcountTable = isReadOnly ? [] : try await readTable(header.refcountTableRange, of: node)
     let tables = Tables(
       header: cluster, l1: l1, refcountTable: refcountTable, fileLength: node.length)
+    // A writer could not keep snapshots that it does not know.
+    let snapshots = isReadOnly ? nil : try await readSnapshots(of: header, in: node)
+    let driver = try await make(tables, in: node, context)
+    driver.snapshotTable.withLock { $0 = snapshots }
+    return driver
+  }
+
+  private static func make(
+    _ tables: consuming sending Tables, in node: BlockNode, _ context: OpenContext
+  ) async throws(BlockError) -> Qcow2Driver {
+    let cluster = tables.header
     let file = try BlockEdge(.file, to: node)
     do throws(BlockError) {
       let backing = try await openBacking(cluster, context)
-      return Qcow2Driver(file: file, backing: backing, tables: tables, isReadOnly: isReadOnly)
+      return Qcow2Driver(
+        file: file, backing: backing, tables: tables, isReadOnly: context.options.isReadOnly)
     } catch {
       file.detach()
       throw error
