@@ -57,8 +57,8 @@ extension Qcow2Driver {
     }
   }
 
-  /// Counts the references of a second owner of tables, and writes its L1 table; all of it is durable
-  /// afterwards.
+  /// Counts the references of a second owner of tables, and writes its L1 table; all of it is
+  /// durable afterwards.
   private func share(
     _ inactive: L2References, _ l1: [UInt64], _ rises: inout ReferenceCounts
   ) async throws(BlockError) -> HostOffset {

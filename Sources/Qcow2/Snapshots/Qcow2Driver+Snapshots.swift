@@ -59,8 +59,8 @@ extension Qcow2Driver: SnapshotStore {
     }
   }
 
-  /// Brings the file to what memory says, durably, with nothing left to be freed, and forgets the L2
-  /// tables: they are read and changed in the file from now on.
+  /// Brings the file to what memory says, durably, with nothing left to be freed, and forgets the
+  /// L2 tables: they are read and changed in the file from now on.
   ///
   /// The caller holds `commitLock`, and no request is under way.
   func settle() async throws(BlockError) {
