@@ -44,17 +44,21 @@ extension Qcow2Driver {
     return driver
   }
 
+  /// A driver with what its image names, opened through the context's gate.
   private static func make(
     _ tables: consuming sending Tables, in node: BlockNode, _ context: OpenContext
   ) async throws(BlockError) -> Qcow2Driver {
     let cluster = tables.header
-    let file = try BlockEdge(.file, to: node)
+    var edges = [try BlockEdge(.file, to: node)]
     do throws(BlockError) {
+      let dataFile = try await openDataFile(cluster, context)
+      if let dataFile { edges.append(dataFile) }
       let backing = try await openBacking(cluster, context)
       return Qcow2Driver(
-        file: file, backing: backing, tables: tables, isReadOnly: context.options.isReadOnly)
+        file: edges[0], backing: backing, dataFile: dataFile, tables: tables,
+        isReadOnly: context.options.isReadOnly)
     } catch {
-      file.detach()
+      for edge in edges { edge.detach() }
       throw error
     }
   }
@@ -108,6 +112,21 @@ extension Qcow2Driver {
     var bytes = buffer.mutableBytes
     try await node.read(range, into: &bytes)
     return decodeTable(bytes.bytes)
+  }
+
+  private static func openDataFile(
+    _ cluster: HeaderCluster, _ context: OpenContext
+  ) async throws(BlockError) -> BlockEdge? {
+    guard cluster.header.incompatibleFeatures.contains(.externalDataFile) else {
+      guard case .fromImage = context.options.dataFile else {
+        throw BlockError(
+          .invalidArgument,
+          "'data-file' can only be set for images with an external data file")
+      }
+      return nil
+    }
+    let name = cluster.extensions.dataFileName.map { String(decoding: $0.bytes, as: UTF8.self) }
+    return try BlockEdge(.dataFile, to: try await context.openDataFile(name))
   }
 
   private static func openBacking(

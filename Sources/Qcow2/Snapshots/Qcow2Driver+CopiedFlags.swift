@@ -60,7 +60,7 @@ extension Qcow2Driver {
     for index in 0..<geometry.l2EntriesPerTable {
       let place = index * geometry.l2EntryByteCount
       let entry = L2Entry(rawValue: bytes.bytes.bigEndian(UInt64.self, at: place))
-      guard let host = entry.hostOffset else { continue }
+      guard !entry.isCompressed, let host = entry.hostCluster() else { continue }
       let isOwned = try await willBeOwned(host.value >> geometry.clusterBits, &counts)
       guard isOwned != entry.isCopied else { continue }
       bytes.storeBigEndian(entry.copied(isOwned).rawValue, at: place)

@@ -52,8 +52,7 @@ extension Qcow2Driver: SnapshotStore {
   // MARK: - Steps of all changes
 
   func checkSnapshotsPossible() throws(BlockError) {
-    guard !tables.withLock({ $0.header.header.incompatibleFeatures.contains(.externalDataFile) })
-    else {
+    guard dataFile == nil else {
       throw BlockError(
         .unsupported, "an image with an external data file cannot have internal snapshots")
     }
@@ -121,6 +120,8 @@ extension Qcow2Driver: SnapshotStore {
   ///
   /// Else it would show when the disk grows. The caller holds `commitLock`, and has settled.
   func dropTablesBeyondDisk() async throws(BlockError) {
+    // Without snapshots, which such an image cannot have, there is no such state.
+    guard dataFile == nil else { return }
     let needed = geometry.l1EntryCount(forSize: length)
     let l1 = tables.withLock { $0.l1 }
     guard l1.count > needed, l1[needed...].contains(where: { $0 != 0 }) else { return }

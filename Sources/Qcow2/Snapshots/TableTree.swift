@@ -25,21 +25,13 @@ struct TableTree: Sendable {
         for cluster in descriptor.touchedClusters {
           _ = counts.add(count, to: cluster.value, maximum: .max)
         }
-      } else if let host = entry.hostOffset {
+      } else if let host = entry.hostCluster() {
         guard geometry.isClusterAligned(host) else {
           throw .corruption("Data cluster offset 0x\(String(host.value, radix: 16)) unaligned")
         }
         _ = counts.add(count, to: host.value >> geometry.clusterBits, maximum: .max)
       }
     }
-  }
-}
-
-extension L2Entry {
-  /// Where the cluster of a standard entry is, whether it holds data or is reserved; nil for none.
-  var hostOffset: HostOffset? {
-    let bits = rawValue & Self.offsetMask
-    return bits == 0 || isCompressed ? nil : HostOffset(Int(truncatingIfNeeded: bits))
   }
 }
 
