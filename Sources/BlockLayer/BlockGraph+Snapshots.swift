@@ -17,8 +17,8 @@ extension BlockGraph {
   /// Takes a snapshot of the disk `node` as it is now, durably, and answers it.
   ///
   /// A guest that should find its files whole is to be quiet already: the snapshot is what a loss
-  /// of power would leave. The World says when it was taken. After a crash it is there, whole, or not
-  /// there.
+  /// of power would leave. The World says when it was taken. After a crash it is there, whole, or
+  /// not there.
   @discardableResult
   public func createSnapshot(
     named name: String, of node: BlockNode

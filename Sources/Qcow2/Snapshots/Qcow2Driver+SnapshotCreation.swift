@@ -8,8 +8,8 @@ extension Qcow2Driver {
   /// Takes a snapshot of the disk as it is, durably.
   ///
   /// Names have at most 255 bytes, as QEMU's. Throws `invalidArgument` where a refcount is too
-  /// narrow for one reference more, and for the 65,537th snapshot; `corrupt` where the mapping cannot be
-  /// followed. The image is as before then. Time is linear in the tables of the disk.
+  /// narrow for one reference more, and for the 65,537th snapshot; `corrupt` where the mapping
+  /// cannot be followed. The image is as before then. Time is linear in the tables of the disk.
   public func createSnapshot(
     named name: String, secondsSince1970: Int
   ) async throws(BlockError) -> DiskSnapshot {

@@ -98,13 +98,13 @@ import Testing
 
   /// How an operation of the host fails.
   enum Failure: String, CaseIterable, Sendable {
-    case once, forEver, noSpace, sync
+    case once, forEver, shortWrite, sync
 
     func plan(nth: Int) -> FaultPlan {
       switch self {
       case .once: .failing(.everything, nth: nth)
       case .forEver: .failing(.everything, nth: nth, times: .max)
-      case .noSpace: .failing([.write, .writeZeroes, .resize], nth: nth, errno: .noSpace)
+      case .shortWrite: FaultPlan([.init([.write], nth: nth, writtenBytes: 512)])
       case .sync: .failing([.sync], nth: nth)
       }
     }

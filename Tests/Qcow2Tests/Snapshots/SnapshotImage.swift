@@ -43,6 +43,17 @@ struct SnapshotImage: Sendable {
     door = try BlockBackend(node, in: graph)
   }
 
+  /// Makes an image on `disk`, and opens it.
+  init(disk: SimulatedDisk, options: NewImageOptions, in world: World) async throws {
+    self.disk = disk
+    graph = Self.graph(in: world)
+    let file = try graph.addNode(disk, name: "file", options: NodeOptions(discard: .unmap))
+    try await Qcow2Driver.create(options, in: file)
+    node = try await graph.open(
+      file: file, OpenOptions(format: "qcow2", backing: .ignore, discard: .unmap))
+    door = try BlockBackend(node, in: graph)
+  }
+
   private static func graph(in world: World) -> BlockGraph {
     var registry = DriverRegistry()
     registry.addFormat("qcow2") { (node, context) throws(BlockError) in

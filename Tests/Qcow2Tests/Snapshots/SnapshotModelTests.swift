@@ -99,7 +99,7 @@ import Testing
           made.seconds == world.secondsSince1970
         else { return "a snapshot \(made)" }
         frozen.append(.init(id: made.id, name: made.name, contents: contents))
-      } catch let error as BlockError {
+      } catch {
         // Three references are all that 2 bits can count.
         guard error.code == .invalidArgument, geometry.refcountBits == 2 else { throw error }
       }
@@ -113,7 +113,7 @@ import Testing
         Bool.random(using: &random) ? .idOrName(target.id) : .idOrName(target.name)
       do {
         try await image.graph.applySnapshot(reference, to: image.node)
-      } catch let error as BlockError {
+      } catch {
         guard error.code == .invalidArgument, geometry.refcountBits == 2 else { throw error }
         return nil
       }
@@ -133,7 +133,7 @@ import Testing
       let length = old.count + 512 * Int.random(in: 1...100, using: &random)
       do {
         try await image.door.resize(to: length)
-      } catch let error as BlockError {
+      } catch {
         guard error.code == .unsupported, geometry.version == .v2, !frozen.isEmpty else {
           throw error
         }
