@@ -18,6 +18,7 @@ struct Tool: Sendable {
     ("map", "tell where an image's bytes are", MapCommand.run),
     ("resize", "change the size of a disk", ResizeCommand.run),
     ("amend", "change the properties of an image", AmendCommand.run),
+    ("snapshot", "list, create, apply and delete internal snapshots", SnapshotCommand.run),
     ("rebase", "change the backing file that an image names", RebaseCommand.run),
     ("io", "read and write an image", IOCommand.run),
     (

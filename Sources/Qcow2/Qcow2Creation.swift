@@ -7,8 +7,8 @@ extension Qcow2Driver {
   ///
   /// The header comes last, so that a half-made file is no image. `dataFile`, if the options name
   /// one, is made as long as the disk; without it that is left to the caller. What it takes of
-  /// memory does not depend on the size. Throws `invalidArgument` with QEMU's texts for options that the format cannot
-  /// express, and what the host says of space.
+  /// memory does not depend on the size. Throws `invalidArgument` with QEMU's texts for options
+  /// that the format cannot express, and what the host says of space.
   public static func create(
     _ options: NewImageOptions, in node: BlockNode, dataFile: BlockNode? = nil
   ) async throws(BlockError) {

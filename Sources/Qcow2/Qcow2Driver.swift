@@ -14,6 +14,7 @@ internal import Synchronization
 /// - Free clusters and refcounts: `Allocation/`.
 /// - What is in memory (`Metadata/Tables`), and how it gets to disk in order (`+Commit`,
 /// `+Header`).
+/// - Internal snapshots: `Snapshots/`.
 /// - Dirty bitmaps in the image: `Bitmaps/`. Consistency: `Check/`. What an image says of itself:
 ///   `Information/`.
 ///
@@ -49,6 +50,8 @@ public final class Qcow2Driver: BlockDriver {
   let holes = Atomic<Finding>(.unknown)
   /// The bitmaps of the image, as they are on disk.
   let storedBitmaps: Mutex<StoredBitmaps>
+  /// The snapshot table, as it is on disk; nil until it was read.
+  let snapshotTable = Mutex<StoredSnapshots?>(nil)
   #if MUTANT_IN_USE_AFTER_WRITE
   let bitmapClaimIsDue = Atomic<Bool>(false)
   #endif
@@ -99,8 +102,12 @@ public final class Qcow2Driver: BlockDriver {
 
   /// Writes back all that is cached, and makes it durable.
   public func close() async throws(BlockError) {
-    guard !isReadOnly, tables.withLock({ $0.poison }) == nil else { return }
-    try await settle()
+    guard !isReadOnly else { return }
+    if let poison = tables.withLock({ $0.poison }) {
+      await noteCorruption(poison)
+      return
+    }
+    try await writeAllBack()
     if tables.withLock({ !$0.hindered.isEmpty }) {
       try await commitLock.withLock { () async throws(BlockError) in try await commit() }
       try await writeBack()

@@ -97,12 +97,9 @@ extension Qcow2Driver {
   /// Makes an image of version 3 of one of version 2.
   private func upgrade() async throws(BlockError) {
     try await prepareHeader()
-    let header = tables.withLock { $0.header.header }
-    let snapshots = try await Self.snapshotTable(of: header, in: file.node)
+    let snapshots = try await storedSnapshots()
     if !snapshots.entries.allSatisfy(\.hasRequiredExtraData) {
-      let old = ByteRange(
-        checkedOffset: header.snapshotTableOffset.value, count: snapshots.byteCount)
-      try await rewriteSnapshotTable(snapshots.entries, over: old)
+      try await rewriteSnapshotTable(snapshots)
     }
     try await changeHeader { cluster in
       cluster.header.version = .v3
@@ -113,23 +110,13 @@ extension Qcow2Driver {
   }
 
   /// Writes the snapshot table anew, with what version 3 demands of it.
-  private func rewriteSnapshotTable(
-    _ snapshots: [SnapshotTableEntry], over old: ByteRange?
-  ) async throws(BlockError) {
-    let bytes = snapshots.flatMap { $0.serialize(virtualSize: length) }
-    guard bytes.count <= FormatLimits.maximumSnapshotTableBytes else {
-      throw BlockError(.noSpace, "Snapshot table is too big")
-    }
-    let place = try await writeMetadata(bytes)
-    try await settle()
+  private func rewriteSnapshotTable(_ old: StoredSnapshots) async throws(BlockError) {
     try await commitLock.withLock { () async throws(BlockError) in
-      try await flushFile()
-      try await patchHeader { cluster in
-        cluster.header.snapshotTableOffset = place
-        return .snapshotTable
-      }
+      let new = try await writeSnapshotTable(old.entries)
+      try await makeDurable()
+      try await switchSnapshots(to: new)
+      try await releaseClusters(old.range)
+      try await makeDurable()
     }
-    try await releaseClusters(old)
-    try await settle()
   }
 }

@@ -41,7 +41,7 @@ extension Qcow2Driver {
     try await prepareForChanges()
     try await removeMappings(beyond: length)
     try await expandZeroClusters()
-    try await settle()
+    try await writeAllBack()
     try await commitLock.withLock { () async throws(BlockError) in
       try await rewriteHeader { cluster in
         cluster.header.version = .v2
@@ -85,10 +85,8 @@ extension Qcow2Driver {
   /// Version 2 keeps no disk size with a snapshot, 32 bits of the size of its VM state, and has no
   /// zero clusters in its tables either.
   private func checkSnapshots(sizeAfterwards size: Int) async throws(BlockError) {
-    let information = try await information()
-    if let defect = information.defects.first { throw BlockError(.invalidImage, defect) }
     var seen: Set<UInt64> = []
-    for snapshot in information.snapshots {
+    for snapshot in try await storedSnapshots().entries {
       let isTold =
         snapshot.diskByteCount.map { $0 == UInt64(size) } ?? true
         && snapshot.vmStateByteCount <= UInt32.max
@@ -103,7 +101,7 @@ extension Qcow2Driver {
     _ snapshot: SnapshotTableEntry, _ seen: inout Set<UInt64>
   ) async throws(BlockError) -> Bool {
     if let defect = snapshot.l1TableDefect(geometry: geometry) { throw BlockError(defect) }
-    try await settle()
+    try await writeAllBack()
     for value in try await Self.readTable(snapshot.l1TableRange, of: file.node) {
       guard let table = L1Entry(rawValue: value).l2Table, seen.insert(UInt64(table.value)).inserted
       else { continue }

@@ -12,7 +12,7 @@ extension Qcow2Driver {
   /// Throws when one does not fit. No request may be under way.
   func changeRefcountWidth(order: Int) async throws(BlockError) {
     try await prepareHeader()
-    try await settle()
+    try await writeAllBack()
     guard tables.withLock({ !$0.isDirty && $0.hindered.isEmpty }) else {
       throw BlockError(.inUse, "The image has clusters that are still to be freed")
     }
@@ -42,7 +42,7 @@ extension Qcow2Driver {
       tables.withLock { $0.switchRefcounts(to: plan, table) }
     }
     for cluster in old { try await giveBack(cluster, 1) }
-    try await settle()
+    try await writeAllBack()
   }
 
   /// Looks at every refcount, and finds the place of the new structures.
@@ -54,7 +54,7 @@ extension Qcow2Driver {
     let (present, rangeCount, end) = tables.withLock { tables in
       (
         RefcountBlock(order: tables.geometry.refcountOrder), tables.refcountTable.count,
-        max(tables.highWater, (tables.metadataClusters.max() ?? 0) + 1)
+        max(tables.highWater, tables.metadataClusters.end)
       )
     }
     plan.first = end
@@ -199,6 +199,8 @@ extension Tables {
     refcounts = RefcountCache(
       clusterSize: geometry.clusterSize, budgetBytes: Qcow2Limits.refcountCacheBytes)
     highWater = max(highWater, plan.end)
-    for cluster in plan.first..<plan.end { metadataClusters.insert(cluster) }
+    let tableStart = plan.first + plan.ranges.count
+    metadataClusters.insert(plan.first..<tableStart, as: .refcountBlock)
+    metadataClusters.insert(tableStart..<plan.end, as: .refcountTable)
   }
 }

@@ -22,7 +22,7 @@ extension Qcow2Driver {
   ///
   /// With no requests under way one round writes what is dirty and frees what was removed, the next
   /// writes the refcounts that fell. More are needed only if tables move.
-  func settle() async throws(BlockError) {
+  func writeAllBack() async throws(BlockError) {
     for _ in 0..<4 where tables.withLock({ $0.isDirty }) { try await writeBack() }
   }
 
@@ -34,7 +34,14 @@ extension Qcow2Driver {
     try checkNotPoisoned()
     tables.withLock { $0.retryHindered() }
     await releaseRetired()
-    if let plan = tables.withLock({ $0.takePlan(epochs) }) {
+    let plan: CommitPlan?
+    do {
+      plan = try tables.withLock { tables throws(BlockError) in try tables.takePlan(epochs) }
+    } catch {
+      await noteCorruptionLocked(error)
+      throw error
+    }
+    if let plan {
       do throws(BlockError) {
         try await perform(plan)
         if !plan.removed.isEmpty { try await flushFile() }

@@ -13,7 +13,7 @@ extension Qcow2Driver {
   @discardableResult
   public func releaseFreeTail() async throws(BlockError) -> Int {
     try await prepareHeader()
-    try await settle()
+    try await writeAllBack()
     guard tables.withLock({ !$0.isDirty && $0.hindered.isEmpty }) else { return 0 }
     while try await releaseEmptyBlocks() {}
     let end = try await endOfUse() << geometry.clusterBits
@@ -33,17 +33,17 @@ extension Qcow2Driver {
 
   /// Where the last cluster in use ends, in clusters.
   private func endOfUse() async throws(BlockError) -> Int {
-    let (ranges, lastMetadata) = tables.withLock { tables in
-      (tables.refcountTable.count, tables.metadataClusters.max() ?? 0)
+    let (ranges, metadataEnd) = tables.withLock { tables in
+      (tables.refcountTable.count, tables.metadataClusters.end)
     }
     for tableIndex in (0..<ranges).reversed() {
       let end = try await withRefcounts { tables throws(BlockError) in
         try tables.endOfUse(inRange: tableIndex)
       }
       // Never below metadata, even where a damaged image does not count it.
-      if let end { return max(end, lastMetadata + 1) }
+      if let end { return max(end, metadataEnd) }
     }
-    return max(1, lastMetadata + 1)
+    return max(1, metadataEnd)
   }
 
   /// Gives up refcount blocks that count nothing but themselves: their entries in the refcount
@@ -74,7 +74,7 @@ extension Qcow2Driver {
       let isCountedElsewhere = tables.withLock { $0.forgetBlock(tableIndex, cluster) }
       if isCountedElsewhere { try await giveBack(cluster, 1) }
     }
-    try await settle()
+    try await writeAllBack()
     return true
   }
 }

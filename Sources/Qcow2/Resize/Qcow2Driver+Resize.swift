@@ -151,7 +151,7 @@ extension Qcow2Driver: ResizableImage {
     // The disk has its new size, whatever fails from here on.
     try await removeMappings(beyond: length)
     if dataFile == nil { try await clearRestOfCluster(behind: length) }
-    try await settle()
+    try await writeAllBack()
     try await dataFile?.node.resize(to: length, mayShrink: true)
     try await releaseFreeTail()
   }
@@ -184,6 +184,6 @@ extension Tables {
     l1 += Array(repeating: 0, count: entryCount - l1.count)
     l1Offset = HostOffset(place.first << geometry.clusterBits)
     isL1Moved = true
-    for cluster in place.first..<place.first + place.count { metadataClusters.insert(cluster) }
+    metadataClusters.insert(place.first..<place.first + place.count, as: .activeL1Table)
   }
 }

@@ -177,4 +177,42 @@ import Testing
       #expect(image.disk.length == length, "nothing was allocated for writing")
     }
   }
+
+  @Test func snapshotsKeepWhatTheDiskLoses() async throws {
+    try await withImage { image in
+      let disk = try await image.open()
+      let driver = try #require(disk.node.driver as? Qcow2Driver)
+      try await disk.fill(0xab, at: 0, count: 256 * Self.cluster)
+      try await image.graph.createSnapshot(named: "s", of: disk.node)
+      try await disk.resize(to: 3 * Self.cluster + 512, mayShrink: true)
+      #expect(try await driver.check().isClean)
+      try await disk.resize(to: 512 * Self.cluster)
+      try await disk.fill(0xcd, at: 100 * Self.cluster, count: 50 * Self.cluster)
+      try await disk.flush()
+      #expect(try await driver.check().isClean)
+      try await image.graph.applySnapshot(.name("s"), to: disk.node)
+      #expect(disk.length == 256 * Self.cluster)
+      let bytes = try await disk.read(at: 0, count: disk.length)
+      #expect(bytes.allSatisfy { $0 == 0xab })
+      var wide = AmendOptions()
+      wide.refcountBits = 64
+      try await disk.node.amend(wide)
+      #expect(try await driver.check().isClean)
+      try await image.close(disk)
+    }
+  }
+
+  @Test func aVersion2ImageWithSnapshotsKeepsItsSize() async throws {
+    try await withImage({ $0.version = .v2 }) { image in
+      let disk = try await image.open()
+      try await image.graph.createSnapshot(named: "s", of: disk.node)
+      for length in [512, 512 * Self.cluster] {
+        let error = await #expect(throws: BlockError.self) {
+          try await disk.resize(to: length, mayShrink: true)
+        }
+        #expect(error?.message == "Can't resize a v2 image which has snapshots")
+      }
+      try await image.close(disk)
+    }
+  }
 }
