@@ -1,5 +1,6 @@
 public import BlockLayer
 internal import Primitives
+internal import Synchronization
 
 extension Qcow2Driver {
   /// Opens the image in `node`, and through the context's gate its backing file.
@@ -24,10 +25,28 @@ extension Qcow2Driver {
       cluster = try await repairDirty(cluster, in: node)
     }
     let header = cluster.header
+    if let reference = context.options.snapshot {
+      let view = try await view(of: cluster, at: reference, in: node)
+      return try await make(
+        Tables(header: view.cluster, l1: view.l1, refcountTable: [], fileLength: node.length),
+        in: node, context)
+    }
     let l1 = try await readTable(header.l1TableRange, of: node)
     let refcountTable = isReadOnly ? [] : try await readTable(header.refcountTableRange, of: node)
     let tables = Tables(
       header: cluster, l1: l1, refcountTable: refcountTable, fileLength: node.length)
+    // A writer could not keep snapshots that it does not know.
+    let snapshots = isReadOnly ? nil : try await readSnapshots(of: header, in: node)
+    let driver = try await make(tables, in: node, context)
+    driver.snapshotTable.withLock { $0 = snapshots }
+    return driver
+  }
+
+  /// A driver with what its image names, opened through the context's gate.
+  private static func make(
+    _ tables: consuming sending Tables, in node: BlockNode, _ context: OpenContext
+  ) async throws(BlockError) -> Qcow2Driver {
+    let cluster = tables.header
     var edges = [try BlockEdge(.file, to: node)]
     do throws(BlockError) {
       let dataFile = try await openDataFile(cluster, context)
@@ -35,7 +54,7 @@ extension Qcow2Driver {
       let backing = try await openBacking(cluster, context)
       return Qcow2Driver(
         file: edges[0], backing: backing, dataFile: dataFile, tables: tables,
-        isReadOnly: isReadOnly)
+        isReadOnly: context.options.isReadOnly)
     } catch {
       for edge in edges { edge.detach() }
       throw error

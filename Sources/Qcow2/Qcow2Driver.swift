@@ -13,6 +13,7 @@ internal import Synchronization
 /// - Free clusters and refcounts: `Allocation/`.
 /// - What is in memory (`Metadata/Tables`), and how it gets to disk in order (`+Commit`,
 /// `+Header`).
+/// - Internal snapshots: `Snapshots/`.
 /// - Dirty bitmaps in the image: `Bitmaps/`. Consistency: `Check/`. What an image says of itself:
 ///   `Information/`.
 ///
@@ -49,6 +50,8 @@ public final class Qcow2Driver: BlockDriver {
   let holes = Atomic<Finding>(.unknown)
   /// The bitmaps of the image, as they are on disk.
   let storedBitmaps: Mutex<StoredBitmaps>
+  /// The snapshot table, as it is on disk; nil until it was read.
+  let snapshotTable = Mutex<StoredSnapshots?>(nil)
   #if MUTANT_IN_USE_AFTER_WRITE
   let bitmapClaimIsDue = Atomic<Bool>(false)
   #endif

@@ -18,7 +18,7 @@ struct ClusterRun: Sendable {
 
 /// Refcounts in memory: reading them, changing them, and finding clusters that are free.
 extension Tables {
-  private var codec: RefcountBlock { RefcountBlock(order: geometry.refcountOrder) }
+  var codec: RefcountBlock { RefcountBlock(order: geometry.refcountOrder) }
 
   /// The offset of the block at `tableIndex`; 0 for none.
   ///
@@ -71,7 +71,7 @@ extension Tables {
     return .done(())
   }
 
-  private mutating func store(
+  mutating func store(
     _ value: UInt64, at entry: Int, of block: CachedRefcountBlock
   ) {
     var span = block.bytes.mutableSpan

@@ -266,7 +266,10 @@ extension ConsistencyCheck {
   ) {
     let references = counts.entry(of: cluster).count
     if refcount == 0, references == 0 { return }
-    counts.setRefcount(refcount, of: cluster)
+    // With one reference a copied flag that is set tells the truth, and one that is clear costs a
+    // copy: neither counts besides the leak. A change of snapshots that was cut off leaves such.
+    let isOneLeaked = references == 1 && refcount > 1
+    counts.setRefcount(isOneLeaked ? nil : refcount, of: cluster)
     guard cluster < comparison.end else {
       if references == 0, comparison.change(cluster, from: refcount, to: 0) {
         log.addRepaired(.leaked(cluster: cluster, refcount: refcount, references: 0))

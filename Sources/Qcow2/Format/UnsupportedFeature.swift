@@ -8,8 +8,6 @@ public enum UnsupportedFeature: Hashable, Sendable, CaseIterable {
   case aesEncryption
   /// LUKS encryption.
   case luksEncryption
-  /// Writing to an image that has internal snapshots.
-  case writingWithSnapshots
 
   /// What messages call it.
   public var name: String {
@@ -17,7 +15,6 @@ public enum UnsupportedFeature: Hashable, Sendable, CaseIterable {
     case .compressedClusters: "compressed clusters"
     case .aesEncryption: "AES encryption"
     case .luksEncryption: "LUKS encryption"
-    case .writingWithSnapshots: "writing to an image with internal snapshots"
     }
   }
 
@@ -39,7 +36,6 @@ extension HeaderCluster {
     case .aes: found.append(.aesEncryption)
     case .luks: found.append(.luksEncryption)
     }
-    if purpose == .readWrite, header.snapshotCount > 0 { found.append(.writingWithSnapshots) }
     return found
   }
 }

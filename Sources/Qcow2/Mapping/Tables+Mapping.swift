@@ -102,7 +102,7 @@ extension Tables {
     case .done(let run):
       let offset = HostOffset(run.first << geometry.clusterBits)
       newTables.insert(offset.value)
-      metadataClusters.insert(run.first)
+      metadataClusters.insert(run.first, as: .activeL2Table)
       l1[l1Index] = L1Entry(l2Table: offset, isCopied: true).rawValue
       dirtyL1.insert(l1Index)
       return .done(())
@@ -120,7 +120,7 @@ extension Tables {
   mutating func replaceTable(_ l1Index: Int, old: Int, new: Int) {
     l1[l1Index] = L1Entry(l2Table: HostOffset(new), isCopied: true).rawValue
     dirtyL1.insert(l1Index)
-    metadataClusters.insert(new >> geometry.clusterBits)
+    metadataClusters.insert(new >> geometry.clusterBits, as: .activeL2Table)
     l2.drop(from: old, to: old + geometry.clusterSize)
     let cluster = old >> geometry.clusterBits
     note(removed: cluster..<cluster + 1, mayPunch: false)

@@ -16,7 +16,7 @@ struct MetadataMap: Sendable {
   func contains(_ cluster: Int) -> Bool { self[cluster] != nil }
 
   /// Notes what the cluster holds; one that holds something already stays what it is.
-  mutating func insert(_ cluster: Int, as owner: MetadataOwner = .activeL2Table) {
+  mutating func insert(_ cluster: Int, as owner: MetadataOwner) {
     let shift = Self.shift(cluster)
     let word = words[cluster >> 4] ?? 0
     guard word >> shift & 15 == 0 else { return }

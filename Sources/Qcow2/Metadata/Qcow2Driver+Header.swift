@@ -93,7 +93,11 @@ extension Qcow2Driver {
     guard !isReadOnly else { throw BlockError(.readOnly, "the image is open read-only") }
     try checkNotPoisoned()
     if tables.withLock({ $0.isHeaderReady }) { return }
-    tables.withLock { $0.collectMetadataClusters() }
+    let snapshots = try await storedSnapshots()
+    tables.withLock { tables in
+      tables.collectMetadataClusters()
+      tables.collectMetadataClusters(of: snapshots)
+    }
     try await commitLock.withLock { () async throws(BlockError) in
       try await clearUnknownFeatures()
     }
