@@ -207,6 +207,17 @@ import Testing
     #expect(repaired.keepsData)
   }
 
+  @Test func aCopiedFlagIsNotTrustedWhereAReferenceCannotBeFollowed() async throws {
+    _ = try await check { image in
+      let places = try await image.addSnapshot()
+      try await image.write([UInt64(places.l1 + 512)], at: places.table)
+      let shared = try await image.data(0)
+      try await image.setEntry(0, DamagedImage.copied | UInt64(shared))
+      _ = try await image.repair(.all)
+      #expect(try await image.word(at: image.l2) == UInt64(shared))
+    }
+  }
+
   @Test func refcountsAreNotRebuiltWhereAReferenceCannotBeFollowed() async throws {
     let repaired = try await repair { image in
       try await image.write([UInt64(image.refcountBlock | 512)], at: image.refcountTable)
