@@ -147,9 +147,9 @@ public final class BlockGraph: Sendable {
     fileOptions.confinement = confinement
     let driver = try await registry.hostOpener()(path, fileOptions)
     let isRoot = options.format == "file"
-    let file = try register(
-      driver, isRoot ? options.nodeName : nil,
-      NodeOptions(isReadOnly: options.isReadOnly, discard: options.node.discard))
+    var nodeOptions = NodeOptions(isReadOnly: options.isReadOnly, discard: options.node.discard)
+    nodeOptions.ignoresFlush = options.node.ignoresFlush
+    let file = try register(driver, isRoot ? options.nodeName : nil, nodeOptions)
     ancestry.opened.add(file)
     if isRoot { return file }
     return try await open(file: file, options, path.removingLastComponent(), ancestry)
