@@ -21,7 +21,7 @@ enum CreateCommand {
     guard parsed.operands.count <= 2 else {
       throw ToolFailure.usage("Unexpected argument: \(parsed.operands[2])")
     }
-    var request = Request(path: path, format: parsed.value("format") ?? "raw")
+    var request = ImageRequest(path: path, format: parsed.value("format") ?? "raw")
     if parsed.operands.count == 2 { request.size = try size(parsed.operands[1]) }
     for list in parsed.all("options") { try request.take(list) }
     if let name = parsed.value("backing") { request.backing = name }
@@ -40,8 +40,8 @@ enum CreateCommand {
   }
 }
 
-/// What `create` was asked for.
-private struct Request {
+/// What image was asked for.
+struct ImageRequest {
   let path: String
   let format: String
   var size: Int?
@@ -150,7 +150,8 @@ private struct Request {
     }
   }
 
-  private func imageOptions(_ size: Int) throws(ToolFailure) -> NewImageOptions {
+  /// The image's options; throws for those that the format does not have.
+  func imageOptions(_ size: Int) throws(ToolFailure) -> NewImageOptions {
     guard let rounded = size.checkedRoundedUp(to: 512) else {
       throw ToolFailure(message: "\(path): The image size is too large for file format 'qcow2'")
     }

@@ -27,12 +27,14 @@ struct ImageSession: Sendable {
   /// Opens the image at `path`; errors say which.
   func open(
     _ path: String, format: String?, readOnly: Bool = true, forceShare: Bool = false,
-    backing: OpenOptions.Backing = .fromImage, isForCheck: Bool = false
+    backing: OpenOptions.Backing = .fromImage, isForCheck: Bool = false,
+    ignoresFlush: Bool = false
   ) async throws(BlockError) -> BlockNode {
     var options = OpenOptions(format: format, readOnly: readOnly, backing: backing)
     if forceShare { options.locking = .forceShare }
     options.isForCheck = isForCheck
     options.node.discard = .unmap
+    options.node.ignoresFlush = ignoresFlush
     do {
       if format == nil { options.format = try await probe(path, options) }
       return try await graph.open(path, options)
