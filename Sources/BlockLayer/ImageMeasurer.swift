@@ -24,7 +24,7 @@ public struct ImageMeasure: Equatable, Sendable {
 public struct MeasuredContents: Sendable {
   /// The size of the disk in bytes.
   public var length: Int
-  /// The bytes that are not known to be zero, counted in whole units of the measurer.
+  /// The bytes that take space, counted in whole units of the measurer.
   public var dataByteCount: Int
   /// The persistent bitmaps; nil when the source cannot have any.
   public var bitmaps: [BitmapInfo]?
@@ -41,15 +41,19 @@ public struct MeasuredContents: Sendable {
 public struct ImageMeasurer: Sendable {
   /// The unit in which the image allocates, in bytes, a power of two.
   public let unit: Int
+  /// Whether the image has a backing file, of which nothing is known: all that is put into it
+  /// counts, zeros too.
+  public let hasBacking: Bool
   /// The calculation; throws for a disk that is too large.
   public let measure: @Sendable (_ contents: MeasuredContents) throws(BlockError) -> ImageMeasure
 
   /// Makes a measurer.
   public init(
-    unit: Int,
+    unit: Int, hasBacking: Bool = false,
     measure: @escaping @Sendable (_ contents: MeasuredContents) throws(BlockError) -> ImageMeasure
   ) {
     self.unit = unit
+    self.hasBacking = hasBacking
     self.measure = measure
   }
 

@@ -10,6 +10,18 @@ extension ImageMeasurer {
   ///
   /// Source: qemu-img's manual page, "measure".
   public func measure(_ source: BlockNode) async throws(BlockError) -> ImageMeasure {
+    let dataByteCount =
+      hasBacking
+      ? source.length.roundedUp(to: unit) : try await dataByteCount(of: source)
+    var contents = MeasuredContents(length: source.length, dataByteCount: dataByteCount)
+    if let store = source.dataNode.driver as? any PersistentBitmapStore, store.holdsBitmaps {
+      contents.bitmaps = source.dataNode.bitmaps.all.map(\.info).filter(\.isPersistent)
+    }
+    return try measure(contents)
+  }
+
+  /// The units with a byte that is not known to be zero.
+  private func dataByteCount(of source: BlockNode) async throws(BlockError) -> Int {
     var dataByteCount = 0
     var counted = 0
     var position = 0
@@ -22,11 +34,7 @@ extension ImageMeasurer {
       counted = max(run.upper.roundedUp(to: unit), counted)
       dataByteCount += counted - lower
     }
-    var contents = MeasuredContents(length: source.length, dataByteCount: dataByteCount)
-    if let store = source.dataNode.driver as? any PersistentBitmapStore, store.holdsBitmaps {
-      contents.bitmaps = source.dataNode.bitmaps.all.map(\.info).filter(\.isPersistent)
-    }
-    return try measure(contents)
+    return dataByteCount
   }
 
   /// How large an image of a disk of `length` bytes, none of them written, becomes.

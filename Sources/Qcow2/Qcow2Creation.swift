@@ -40,8 +40,6 @@ extension Qcow2Driver {
 extension NewImageOptions {
   /// Tells how large the file of such an image becomes; the virtual size is that of what is
   /// measured.
-  ///
-  /// With a backing file, whose contents are not known here, all clusters count.
   public func measurer() throws(BlockError) -> ImageMeasurer {
     let hasBacking = backingFileName != nil
     var options = self
@@ -49,12 +47,12 @@ extension NewImageOptions {
     options.backingFormat = nil
     options.virtualSize = 0
     _ = try parsing { () throws(Qcow2FormatError) in try options.geometry() }
-    return ImageMeasurer(unit: clusterSize) { [options] contents throws(BlockError) in
+    return ImageMeasurer(unit: clusterSize, hasBacking: hasBacking) {
+      [options] contents throws(BlockError) in
       try parsing { () throws(Qcow2FormatError) in
         let footprint = try options.footprint(length: contents.length)
         var measure = ImageMeasure(
-          required: footprint.required(
-            dataByteCount: hasBacking ? footprint.clusters : contents.dataByteCount),
+          required: footprint.required(dataByteCount: contents.dataByteCount),
           fullyAllocated: footprint.fullyAllocated)
         if options.version == .v3, let bitmaps = contents.bitmaps {
           measure.bitmaps = try options.bitmapByteCount(

@@ -8,8 +8,12 @@ extension Qcow2Driver: EmptyableImage {
   /// up what that named, table by table.
   ///
   /// Clusters that snapshots use too lose one reference. What cannot be read of the old tables, or
-  /// contradicts the format, leaks.
+  /// contradicts the format, leaks. A data file that is raw would have to show what is below, and
+  /// is refused.
   public func makeEmpty() async throws(BlockError) {
+    guard !isDataFileRaw else {
+      throw BlockError(.unsupported, "an image with a raw data file cannot be emptied")
+    }
     try await prepareForChanges()
     let disk = ByteRange(0, Int.max)
     let old = try await allocationLocks.withLock(disk) { () async throws(BlockError) in
@@ -20,6 +24,8 @@ extension Qcow2Driver: EmptyableImage {
     for entry in old { try await giveUpTable(L1Entry(rawValue: entry)) }
     for _ in 0..<4 where tables.withLock({ $0.isDirty }) { try await writeBack() }
     try await flushFile()
+    // Space only: an image with a data file has no snapshots that could use it.
+    if let dataFile { try? await dataFile.node.discard(ByteRange(0, dataFile.node.length)) }
   }
 
   /// Makes the switch durable; answers the old table.
@@ -43,12 +49,16 @@ extension Qcow2Driver: EmptyableImage {
     else { return }
     let range = ByteRange(offset: table.value, count: geometry.clusterSize)
     guard let entries = try? await Self.readTable(range, of: file.node) else { return }
-    let geometry = geometry
+    let cluster = table.value >> geometry.clusterBits
+    let wordsPerEntry = geometry.l2EntryByteCount / 8
     tables.withLock { tables in
-      for index in stride(from: 0, to: entries.count, by: geometry.l2EntryByteCount / 8) {
-        tables.noteRemoved(L2Entry(rawValue: entries[index]))
+      for index in stride(from: 0, to: entries.count, by: wordsPerEntry) {
+        guard let clusters = tables.references(of: L2Entry(rawValue: entries[index])) else {
+          continue
+        }
+        tables.note(removed: clusters, mayPunch: true)
       }
-      tables.noteRemoved(table)
+      tables.note(removed: cluster..<cluster + 1, mayPunch: true)
     }
     try await writeBack()
   }
@@ -66,26 +76,5 @@ extension Tables {
     newTables = []
     l2.drop(from: 0, to: .max)
     return old
-  }
-
-  /// Notes that the clusters of an L2 entry have a reference less.
-  fileprivate mutating func noteRemoved(_ entry: L2Entry) {
-    switch entry.kind(clusterBits: geometry.clusterBits) {
-    case .unallocated, .zeroPlain: break
-    case .normal(let offset), .zeroAllocated(let offset):
-      guard geometry.isClusterAligned(offset) else { return }
-      removed.append(
-        RemovedReference(cluster: offset.value >> geometry.clusterBits, count: 1, mayPunch: true))
-    case .compressed(let descriptor):
-      for cluster in descriptor.touchedClusters {
-        removed.append(RemovedReference(cluster: cluster.value, count: 1, mayPunch: true))
-      }
-    }
-  }
-
-  /// Notes that an L2 table has a reference less.
-  fileprivate mutating func noteRemoved(_ table: HostOffset) {
-    removed.append(
-      RemovedReference(cluster: table.value >> geometry.clusterBits, count: 1, mayPunch: true))
   }
 }

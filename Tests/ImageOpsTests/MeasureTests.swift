@@ -38,12 +38,17 @@ import Testing
     }
   }
 
-  @Test func aBackingFileMakesAllClustersCount() throws {
-    var options = NewImageOptions(virtualSize: 0)
-    options.backingFileName = EmbeddedName(bytes: Array("b".utf8))
-    options.backingFormat = EmbeddedName(bytes: Array("raw".utf8))
-    let measure = try options.measurer().measure(length: 1 << 30)
-    #expect(measure.required == measure.fullyAllocated)
+  @Test func aBackingFileMakesAllClustersOfASourceCount() async throws {
+    let lab = ChainLab(seed: 1)
+    try await lab.world.run {
+      var options = NewImageOptions(virtualSize: 0)
+      options.backingFileName = EmbeddedName(bytes: Array("b".utf8))
+      options.backingFormat = EmbeddedName(bytes: Array("raw".utf8))
+      let measurer = try options.measurer()
+      let measure = try await measurer.measure(try lab.disk(length: 1 << 30))
+      #expect(measure.required == measure.fullyAllocated)
+      #expect(try measurer.measure(length: 1 << 30).required == 393216)
+    }
   }
 
   @Test func aRawImageTakesItsLengthInSectors() throws {
