@@ -96,7 +96,7 @@ struct Transfer: PiecewiseWork {
         run.count = whole - rest.lower
       }
       let range = rest.prefix(run.count)
-      if let last = runs.last, last.kind == run.kind {
+      if let last = runs.last, last.kind == run.kind, run.kind != .data || joinsData {
         runs[runs.count - 1].range = ByteRange(last.range.lower, range.upper)
       } else {
         runs.append(TransferRun(kind: run.kind, range: range))
@@ -105,6 +105,12 @@ struct Transfer: PiecewiseWork {
     }
     return runs
   }
+}
+
+extension Transfer {
+  /// Whether runs of data are one: not where blocks of zeros are looked for, since one run may be
+  /// all zeros, and the next not.
+  private var joinsData: Bool { plan.zeroBlock == 0 || plan.needsWholeClusters }
 }
 
 /// A run of a piece, and what becomes of it.
