@@ -30,8 +30,10 @@ public struct ImageConversion: Sendable {
   public var targetIsZero = false
   /// Whether the target's clusters are written compressed.
   public var isCompressed = false
-  /// Whether pieces are written in their order, which lays the target out in the order of the
-  /// disk, or as they come, which is faster where reading is slow.
+  /// Whether a target that allocates is written piece by piece in the disk's order.
+  ///
+  /// Then its file is laid out in that order, and the same source makes the same file. Without,
+  /// pieces are written as they come, which is faster where they take unequal times to read.
   public var keepsOrder = true
   /// Whether sectors that cannot be read become zeros, and are reported.
   public var salvages = false
@@ -90,7 +92,8 @@ public struct ImageConversion: Sendable {
   ) async throws(BlockError) -> TransferPlan {
     var plan = TransferPlan(zeros: .made, zeroBlock: sparseSize)
     plan.isCompressed = isCompressed
-    plan.keepsOrder = keepsOrder
+    // Bytes of a target that does not allocate lie where they lie.
+    plan.keepsOrder = keepsOrder && target.clusterSize > 0
     plan.salvages = salvages
     if case .contents(let node) = backing {
       plan.reference = DiskView([node], length: source.length)
