@@ -19,6 +19,7 @@ struct Tool: Sendable {
     ("map", "tell where an image's bytes are", MapCommand.run),
     ("convert", "copy images to another, of any format", ConvertCommand.run),
     ("commit", "bring what an overlay has into its backing file", CommitCommand.run),
+    ("snapshot", "list, create, apply and delete internal snapshots", SnapshotCommand.run),
     ("rebase", "change the backing file that an image names", RebaseCommand.run),
     ("io", "read and write an image", IOCommand.run),
     (

@@ -53,7 +53,7 @@ struct Tables {
   var hindered: [RemovedReference] = []
   /// What the last of them met.
   var hindrance: BlockError?
-  var metadataClusters: Set<Int> = []
+  var metadataClusters = MetadataMap()
   /// Whether the header says nothing that a change would make untrue.
   var isHeaderReady = false
   /// Why the image must not be written any more.
@@ -109,6 +109,9 @@ enum Qcow2Limits {
   static let allocationRun = 8 << 20
   /// Data and its copied surroundings up to this size are written with one call.
   static let mergedWrite = 1 << 20
+  /// Clusters of snapshots' L1 tables that are guarded against being written as data: a damaged
+  /// table can claim any number, and each takes some 20 bytes.
+  static let inactiveTableClusters = 1 << 20
   /// The runs, of a slice or an unmapped table each, that one block status joins: microseconds.
   static let statusSteps = 16
 }
