@@ -7,7 +7,7 @@ internal import SystemPackage
 /// `lamina convert`, spelled as `qemu-img convert`.
 enum ConvertCommand {
   static let options = OptionParser(
-    "f:format= O:output-format= B:backing= F:backing-format= o:options= S:sparse-size= m= W n c "
+    "f:format= O:output-format= B:backing= F:backing-format= o:options= l= S:sparse-size= m= W n c "
       + "C p:progress q:quiet U:force-share t:cache= T:source-cache= r:rate-limit= "
       + ":target-is-zero :salvage")
 
@@ -15,9 +15,9 @@ enum ConvertCommand {
     let parsed = try options.parse(words)
     if parsed.has("help") {
       tool.console.print(
-        "lamina convert [-f FMT] [-O FMT] [-o KEY=VALUE,…] [-B BACKING -F FMT] [-c] [-S SIZE] "
-          + "[-m N] [-W]\n    [-n [--target-is-zero]] [--salvage] [-t CACHE] [-r RATE] [-U] [-p] "
-          + "[-q] FILE… OUTPUT")
+        "lamina convert [-f FMT] [-O FMT] [-o KEY=VALUE,…] [-B BACKING -F FMT] [-l SNAPSHOT] [-c] "
+          + "[-S SIZE]\n    [-m N] [-W] [-n [--target-is-zero]] [--salvage] [-t CACHE] [-r RATE] "
+          + "[-U] [-p] [-q]\n    FILE… OUTPUT")
       return 0
     }
     let call = try ConvertCall(parsed)
@@ -26,7 +26,8 @@ enum ConvertCommand {
     for path in call.sources {
       sources.append(
         try await session.open(
-          path, format: parsed.value("format"), forceShare: parsed.has("force-share")))
+          path, format: parsed.value("format"), forceShare: parsed.has("force-share"),
+          snapshot: call.snapshot))
     }
     let unreadable = try await convert(session, sources, call)
     for source in sources { try await session.graph.close(source) }
@@ -98,6 +99,16 @@ struct ConvertCall {
   var isCompressed: Bool { parsed.has("c") }
   var skipsCreation: Bool { parsed.has("n") }
 
+  /// The snapshot of the source that is to be copied: an id or a name, or which of both is said.
+  var snapshot: SnapshotReference? {
+    guard let text = parsed.value("l") else { return nil }
+    for pair in text.split(separator: ",") {
+      if pair.hasPrefix("snapshot.id=") { return .id(String(pair.dropFirst(12))) }
+      if pair.hasPrefix("snapshot.name=") { return .name(String(pair.dropFirst(14))) }
+    }
+    return .idOrName(text)
+  }
+
   init(_ parsed: OptionParser.Result) throws(ToolFailure) {
     self.parsed = parsed
     format = parsed.value("output-format") ?? "raw"
@@ -113,6 +124,9 @@ struct ConvertCall {
     }
     self.output = output
     sources = Array(parsed.operands.dropLast())
+    if parsed.has("l"), sources.count > 1 {
+      throw ToolFailure(message: "No support for concatenating multiple snapshot")
+    }
     if parsed.has("n"), parsed.has("options") {
       throw ToolFailure(message: "-o has no effect when skipping image creation")
     }

@@ -83,6 +83,40 @@ import Testing
     }
   }
 
+  @Test(arguments: 0..<8)
+  func snapshotsOfTheOverlayStay(seed: Int) async throws {
+    let lab = ChainLab(seed: UInt64(seed))
+    try await lab.world.run {
+      var random = lab.world.makeRandom("commit")
+      let base = try lab.disk(length: lab.randomLength(&random))
+      let top = try await lab.image(
+        length: lab.randomLength(&random), clusterSize: lab.randomClusterSize(&random),
+        backing: base)
+      guard let store = top.driver as? any SnapshotStore else {
+        Issue.record("a qcow2 image keeps snapshots")
+        return
+      }
+      try await lab.scribble(top, count: 8, &random)
+      let before = try await lab.contents(top)
+      let snapshot = try await store.createSnapshot(named: "s", secondsSince1970: 1)
+      try await lab.scribble(top, count: 4, &random)
+      let expected = try await lab.contents(top)
+      try await Commit.run(top, into: base)
+      #expect(try await lab.contents(top).firstDifference(from: expected) == nil, "seed \(seed)")
+      #expect(try await lab.findings(top) == [], "seed \(seed)")
+      try await lab.scribble(top, count: 4, &random)
+      #expect(try await lab.findings(top) == [], "seed \(seed)")
+      try await store.applySnapshot(.id(snapshot.id))
+      // What the overlay had is back; what it did not have is the base's.
+      let applied = try await lab.contents(top)
+      #expect(applied.count == before.count)
+      #expect(try await lab.findings(top) == [], "seed \(seed)")
+      try await store.deleteSnapshot(.id(snapshot.id))
+      #expect(try await lab.contents(top) == applied, "seed \(seed)")
+      #expect(try await lab.findings(top) == [], "seed \(seed)")
+    }
+  }
+
   @Test func anOverlayThatWasEmptiedGivesItsSpaceBack() async throws {
     let lab = ChainLab(seed: 5)
     try await lab.world.run {

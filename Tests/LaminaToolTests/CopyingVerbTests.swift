@@ -56,6 +56,22 @@ import Testing
     }
   }
 
+  @Test func aSnapshotIsCopied() throws {
+    try withChain { tool in
+      let top = tool.path("top.qcow2")
+      tool.lamina("snapshot", "-c", "before", top)
+      tool.lamina("io", "-c", "write -P 8 0 1M", top)
+      for snapshot in ["before", "1", "snapshot.name=before", "snapshot.id=1"] {
+        let copied = tool.lamina("convert", "-l", snapshot, "-O", "raw", top, tool.path("old.raw"))
+        #expect(copied.status == 0, "\(copied)")
+        expectSame(tool, "old.raw")
+      }
+      let missing = tool.lamina("convert", "-l", "x", "-O", "raw", top, tool.path("none.raw"))
+      #expect(missing.status == 1)
+      #expect(!FileManager.default.fileExists(atPath: tool.path("none.raw")))
+    }
+  }
+
   @Test func anExistingTargetIsOverwrittenWhereItIs() throws {
     try withChain { tool in
       tool.lamina("create", "-q", "-f", "qcow2", tool.path("old.qcow2"), "1M")
