@@ -61,7 +61,8 @@ let package = Package(
     library("Execution", ["Primitives"]),
     library("BlockLayer", ["Primitives", "Execution", "DirtyBitmap", "CLinux", systemPackage]),
     library("Qcow2", ["BlockLayer", "Primitives", "Execution", "DirtyBitmap", systemPackage]),
-    library("ImageOps", ["BlockLayer", "Primitives"]),
+    library(
+      "ImageOps", ["BlockLayer", "Primitives", "Execution", "DirtyBitmap", systemPackage]),
     library("BlockTestKit", ["Primitives", "Execution", "BlockLayer", systemPackage]),
     library(
       "BackupJob", ["Primitives", "Execution", "DirtyBitmap", "BlockLayer", systemPackage]),
@@ -121,6 +122,12 @@ let package = Package(
       [
         "BackupJob", "Lamina", "BlockTestKit", "BlockLayer", "Qcow2", "ImageOps", "Execution",
         "DirtyBitmap", "Primitives", systemPackage,
+      ]),
+    tests(
+      "ImageOpsTests",
+      [
+        "ImageOps", "Lamina", "BlockTestKit", "BlockLayer", "Qcow2", "DirtyBitmap", "Execution",
+        "Primitives", "QEMUTools", systemPackage,
       ]),
     tests("LaminaTestKitTests", ["LaminaTestKit", systemPackage]),
     tests("ScenarioTests", ["LaminaTestKit", systemPackage]),

@@ -4,6 +4,9 @@ public import SystemPackage
 
 /// A driver that keeps dirty bitmaps in its image.
 public protocol PersistentBitmapStore: BlockDriver {
+  /// Whether the image's version can hold bitmaps at all.
+  var holdsBitmaps: Bool { get }
+
   /// The bitmaps in the image, the first of the directory first; an image's broken bitmap comes
   /// back inconsistent, never as an error. On a writable image they are claimed (marked in use)
   /// before the first write, not now.
@@ -30,6 +33,11 @@ public protocol PersistentBitmapStore: BlockDriver {
   func removeStoredBitmap(
     named name: String, keeping bitmaps: [DirtyBitmap]
   ) async throws(BlockError)
+}
+
+extension PersistentBitmapStore {
+  /// It can.
+  public var holdsBitmaps: Bool { true }
 }
 
 /// A driver whose image can change its size.

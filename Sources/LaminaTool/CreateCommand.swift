@@ -26,7 +26,7 @@ enum CreateCommand {
     guard parsed.operands.count <= 2 else {
       throw ToolFailure.usage("Unexpected argument: \(parsed.operands[2])")
     }
-    var request = CreateRequest(path: path, format: format)
+    var request = ImageRequest(path: path, format: format)
     if parsed.operands.count == 2 { request.size = try size(parsed.operands[1]) }
     for (key, value) in given.pairs { try request.take(key, value) }
     if let name = parsed.value("backing") { request.backing = name }

@@ -1,4 +1,5 @@
 public import BlockLayer
+internal import DirtyBitmap
 internal import Primitives
 
 extension Qcow2Driver {
@@ -59,6 +60,36 @@ extension Qcow2Driver {
     _ = try parsing { () throws(Qcow2FormatError) in try ImageLayout(options) }
   } create: { (image, file) async throws(BlockError) in
     try await create(NewImageOptions(image), in: file)
+  } measure: { image throws(BlockError) in
+    try NewImageOptions(image).measurer()
+  }
+}
+
+extension NewImageOptions {
+  /// Tells how large the file of such an image becomes; the virtual size is that of what is
+  /// measured.
+  public func measurer() throws(BlockError) -> ImageMeasurer {
+    let hasBacking = backingFileName != nil
+    var options = self
+    options.backingFileName = nil
+    options.backingFormat = nil
+    options.virtualSize = 0
+    _ = try parsing { () throws(Qcow2FormatError) in try options.geometry() }
+    return ImageMeasurer(unit: clusterSize, hasBacking: hasBacking) {
+      [options] contents throws(BlockError) in
+      try parsing { () throws(Qcow2FormatError) in
+        let footprint = try options.footprint(length: contents.length)
+        var measure = ImageMeasure(
+          required: footprint.required(dataByteCount: contents.dataByteCount),
+          fullyAllocated: footprint.fullyAllocated)
+        if options.version == .v3, let bitmaps = contents.bitmaps {
+          measure.bitmaps = try options.bitmapByteCount(
+            bitmaps.map { (($0.name ?? "").utf8.count, $0.granularity) },
+            length: contents.length)
+        }
+        return measure
+      }
+    }
   }
 }
 

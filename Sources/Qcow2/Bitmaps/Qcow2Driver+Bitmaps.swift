@@ -5,6 +5,9 @@ internal import Primitives
 internal import Synchronization
 
 extension Qcow2Driver: PersistentBitmapStore {
+  /// Version 2 has none.
+  public var holdsBitmaps: Bool { version == .v3 }
+
   /// The bitmaps in the image, in the directory's order.
   ///
   /// A bitmap that is in use, or whose table or bits are damaged, comes back inconsistent. One that

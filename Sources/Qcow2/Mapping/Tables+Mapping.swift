@@ -60,7 +60,7 @@ extension Tables {
     }
   }
 
-  /// Notes that memory has one reference less to each of `clusters`.
+  /// Notes that clusters have a reference less, to be given up once that is durable.
   mutating func note(removed clusters: Range<Int>, mayPunch: Bool) {
     if let last = removed.last, last.cluster + last.count == clusters.lowerBound,
       last.mayPunch == mayPunch

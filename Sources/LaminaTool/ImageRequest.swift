@@ -4,8 +4,8 @@ internal import Primitives
 internal import Qcow2
 internal import SystemPackage
 
-/// What `create` was asked for.
-struct CreateRequest {
+/// An image that is to be made: what `create`, `convert` and `measure` were asked for.
+struct ImageRequest {
   let path: String
   let format: String
   var size: Int?
@@ -17,6 +17,13 @@ struct CreateRequest {
   init(path: String, format: String) {
     self.path = path
     self.format = format
+  }
+
+  /// Takes the lists of every `-o`.
+  mutating func take(_ lists: [String]) throws(ToolFailure) {
+    var given = FormatOptions()
+    for list in lists { given.take(list) }
+    for (key, value) in given.pairs { try take(key, value) }
   }
 
   /// Takes a pair of `-o`.
@@ -141,7 +148,8 @@ struct CreateRequest {
     }
   }
 
-  private func imageOptions(_ size: Int) throws(ToolFailure) -> NewImageOptions {
+  /// The image's options; throws for those that the format does not have.
+  func imageOptions(_ size: Int) throws(ToolFailure) -> NewImageOptions {
     var options = NewImageOptions(virtualSize: size)
     let compat = values["compat"] ?? "1.1"
     guard let version = FormatOptions.version(compat) else {
