@@ -108,4 +108,7 @@ enum Qcow2Limits {
   static let mergedWrite = 1 << 20
   /// The runs, of a slice or an unmapped table each, that one block status joins: microseconds.
   static let statusSteps = 16
+  /// Contexts of zlib or zstd that are kept for the next cluster, of each direction: as many as
+  /// threads are likely to be at it, at up to 1 MiB each.
+  static let idleCompressionContexts = 8
 }
