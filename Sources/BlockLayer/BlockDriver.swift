@@ -71,7 +71,7 @@ extension BlockDriver {
     -> EdgePermissions
   {
     switch role {
-    case .file where !isFilter:
+    case .file where !isFilter, .dataFile where !isFilter:
       EdgePermissions(
         taken: readOnly ? [.consistentRead] : [.consistentRead, .write, .resize],
         shared: [.consistentRead, .writeUnchanged])

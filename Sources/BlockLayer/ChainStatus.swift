@@ -28,8 +28,8 @@ extension BlockNode {
       }
       guard window.lower < below.length else {
         // The backing node ends before: zeros that the layer above it decides.
-        return ChainStatus(
-          count: status.count, depth: depth, status: BlockStatus(count: status.count, isZero: true))
+        status.isZero = true
+        return ChainStatus(count: status.count, depth: depth, status: status)
       }
       window = window.intersection(ByteRange(0, below.length))
       node = below
@@ -49,7 +49,7 @@ extension BlockNode {
       throw error.at(node: name, range)
     }
     precondition(status.count >= 1, "\(driver.driverName) gave an empty status")
-    guard status.mayRecurse, status.isData, let offset = status.offset, let file = primary,
+    guard status.mayRecurse, status.isData, let offset = status.offset, let file = statusChild,
       let below = ByteRange(checkedOffset: offset, count: status.count)
     else { return status }
     guard below.lower < file.length else {
@@ -61,5 +61,10 @@ extension BlockNode {
     status.count = min(status.count, deeper.count)
     if deeper.isZero { status.isZero = true }
     return status
+  }
+
+  /// The node that the offsets of this one's status are places of.
+  private var statusChild: BlockNode? {
+    driver.children.first { $0.role == .dataFile }?.node ?? primary
   }
 }

@@ -39,6 +39,29 @@ public struct OpenContext: Sendable {
         ? error : error.prefixed("Could not open backing file")
     }
   }
+
+  /// Opens the data file that the image names, for writing if the image is, if the policy's gate
+  /// lets it.
+  ///
+  /// `name` nil: the image does not say; then the options must, and QEMU's text says so.
+  public func openDataFile(_ name: String?) async throws(BlockError) -> BlockNode {
+    if case .node(let node) = options.dataFile { return node }
+    guard let name else {
+      throw BlockError(.invalidArgument, "'data-file' is required for this image")
+    }
+    // The host file itself: it grows when data is written behind its end.
+    let grant = try graph.policy.grant(
+      OpenPolicy.Reference(role: .dataFile, name: name, format: "file", folder: folder))
+    var options = OpenOptions(format: "file", readOnly: self.options.isReadOnly)
+    options.locking = self.options.locking
+    options.node.discard = self.options.node.discard
+    do {
+      return try await graph.open(
+        grant.path, options, ancestry, confinement: grant.confinement)
+    } catch {
+      throw error.prefixed("Could not open data file")
+    }
+  }
 }
 
 /// The nodes that one opening has added, for its end if it fails.

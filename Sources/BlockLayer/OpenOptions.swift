@@ -12,6 +12,14 @@ public struct OpenOptions: Sendable {
     case node(BlockNode)
   }
 
+  /// What becomes of the data file that the image names.
+  public enum DataFile: Sendable {
+    /// It is opened, if the policy's gate lets it.
+    case fromImage
+    /// This node is used in its place.
+    case node(BlockNode)
+  }
+
   /// How a host file is protected against other processes.
   public enum Locking: Sendable {
     /// QEMU's byte locks, so that a running VM and we keep apart.
@@ -32,6 +40,8 @@ public struct OpenOptions: Sendable {
   public var node: NodeOptions
   /// The backing file.
   public var backing: Backing
+  /// The external data file, of an image that has one.
+  public var dataFile = DataFile.fromImage
   /// The host file's locks.
   public var locking: Locking
   /// A folder that the host file, links resolved, must lie in; the gate of `confined` sets it.

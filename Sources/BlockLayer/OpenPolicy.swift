@@ -66,11 +66,18 @@ public struct OpenPolicy: Sendable {
     throw refusal(reference, "the open policy follows no names; pass the node yourself")
   }
 
-  /// Follows relative names that stay inside the image's own folder and have an explicit format.
+  /// Follows relative names of backing files that stay inside the image's own folder and have an
+  /// explicit format; no data files.
   ///
   /// The library's default.
   public static let confined = OpenPolicy { reference throws(BlockError) in
     let path = try plainPath(reference)
+    guard reference.role != .dataFile else {
+      throw refusal(
+        reference,
+        "data files are written, too, and the confined open policy follows none; pass its node "
+          + "yourself, or use the permissive policy")
+    }
     guard let folder = reference.folder, path.isRelative,
       !path.components.contains(where: { $0.kind == .parentDirectory })
     else {

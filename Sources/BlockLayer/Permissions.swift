@@ -67,6 +67,8 @@ public struct ChildRole: Hashable, Sendable, CustomStringConvertible {
   public static let file = ChildRole("file")
   /// What shows through where a format has nothing.
   public static let backing = ChildRole("backing")
+  /// Where a format keeps guest data that is not in its image.
+  public static let dataFile = ChildRole("data-file")
   /// Where a copy-before-write filter saves old data.
   public static let target = ChildRole("target")
   /// The node at which a backend, an export or a job begins.

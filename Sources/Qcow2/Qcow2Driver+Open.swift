@@ -30,12 +30,16 @@ extension Qcow2Driver {
     let refcountTable = isReadOnly ? [] : try await readTable(header.refcountTableRange, of: node)
     let tables = Tables(
       header: cluster, l1: l1, refcountTable: refcountTable, fileLength: node.length)
-    let file = try BlockEdge(.file, to: node)
+    var edges = [try BlockEdge(.file, to: node)]
     do throws(BlockError) {
+      let dataFile = try await openDataFile(cluster, context)
+      if let dataFile { edges.append(dataFile) }
       let backing = try await openBacking(cluster, context)
-      return Qcow2Driver(file: file, backing: backing, tables: tables, isReadOnly: isReadOnly)
+      return Qcow2Driver(
+        file: edges[0], backing: backing, dataFile: dataFile, tables: tables,
+        isReadOnly: isReadOnly)
     } catch {
-      file.detach()
+      for edge in edges { edge.detach() }
       throw error
     }
   }
@@ -89,6 +93,21 @@ extension Qcow2Driver {
     var bytes = buffer.mutableBytes
     try await node.read(range, into: &bytes)
     return decodeTable(bytes.bytes)
+  }
+
+  private static func openDataFile(
+    _ cluster: HeaderCluster, _ context: OpenContext
+  ) async throws(BlockError) -> BlockEdge? {
+    guard cluster.header.incompatibleFeatures.contains(.externalDataFile) else {
+      guard case .fromImage = context.options.dataFile else {
+        throw BlockError(
+          .invalidArgument,
+          "'data-file' can only be set for images with an external data file")
+      }
+      return nil
+    }
+    let name = cluster.extensions.dataFileName.map { String(decoding: $0.bytes, as: UTF8.self) }
+    return try BlockEdge(.dataFile, to: try await context.openDataFile(name))
   }
 
   private static func openBacking(

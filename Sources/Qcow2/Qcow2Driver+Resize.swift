@@ -26,6 +26,7 @@ extension Qcow2Driver: ResizableImage {
     }
     try await prepareForChanges()
     try await growL1(to: geometry.l1EntryCount(forSize: length))
+    try await dataFile?.node.resize(to: length)
     try await hideOldContents(from: old, to: length)
     try await writeBack()
     try await commitLock.withLock { () async throws(BlockError) in

@@ -25,6 +25,8 @@ public final class Qcow2Driver: BlockDriver {
 
   let file: BlockEdge
   let backing: BlockEdge?
+  /// Where guest data is, if not in `file`.
+  let dataFile: BlockEdge?
   let geometry: Geometry
   let version: FormatVersion
   let isReadOnly: Bool
@@ -52,11 +54,12 @@ public final class Qcow2Driver: BlockDriver {
   #endif
 
   init(
-    file: BlockEdge, backing: BlockEdge?, tables: consuming sending Tables, isReadOnly: Bool,
-    isForCheck: Bool = false
+    file: BlockEdge, backing: BlockEdge?, dataFile: BlockEdge? = nil,
+    tables: consuming sending Tables, isReadOnly: Bool, isForCheck: Bool = false
   ) {
     self.file = file
     self.backing = backing
+    self.dataFile = dataFile
     self.isReadOnly = isReadOnly
     self.isForCheck = isForCheck
     geometry = tables.geometry
@@ -80,8 +83,17 @@ public final class Qcow2Driver: BlockDriver {
       clusterSize: geometry.clusterSize)
   }
 
-  /// The file, and the backing node if there is one.
-  public var children: [BlockEdge] { [file] + (backing.map { [$0] } ?? []) }
+  /// The file, and the backing node and the data file if there are such.
+  public var children: [BlockEdge] { [file] + [backing, dataFile].compactMap { $0 } }
+
+  /// The node that has the guest's data.
+  var dataNode: BlockNode { (dataFile ?? file).node }
+
+  /// Whether the data file is to be byte for byte what the guest sees.
+  var isDataFileRaw: Bool {
+    dataFile != nil
+      && tables.withLock { $0.header.header.autoclearFeatures.contains(.rawExternalData) }
+  }
 
   /// Writes back all that is cached, and makes it durable.
   public func close() async throws(BlockError) {

@@ -39,10 +39,10 @@ import Testing
   }
 
   @Test(arguments: [
-    (79, UInt8(0x10), "extended L2 entries"), (79, 0x04, "external data file"),
-    (79, 0x02, "corrupt"), (79, 0x01, "dirty"), (35, 0x01, "AES encryption"),
+    (79, UInt8(0x04), "'data-file' is required for this image"), (79, 0x02, "corrupt"),
+    (79, 0x01, "dirty"), (35, 0x01, "AES encryption"),
   ])
-  func aFeatureThatWeDoNotHaveIsNamed(offset: Int, bits: UInt8, name: String) throws {
+  func whatKeepsUsFromWritingIsNamed(offset: Int, bits: UInt8, name: String) throws {
     try withImage { tool in
       try tool.patch("a.qcow2", at: offset, [bits])
       try tool.expectRefusal(name, "io", "-f", "qcow2", "-c", write, tool.path("a.qcow2"))

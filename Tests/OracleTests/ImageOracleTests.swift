@@ -54,7 +54,7 @@ private struct ImageChain {
 
   /// Makes the next layer, by us or by qemu-img; what it shows grows with zeros, or is cut.
   private mutating func create(_ name: String, on below: (name: String, format: String)?) throws {
-    let clusterBits = Int.random(in: 9...17, using: &random)
+    let clusterBits = Int.random(in: 9...18, using: &random)
     let isVersion2 = Int.random(in: 0..<4, using: &random) == 0
     let width = isVersion2 ? 16 : 1 << Int.random(in: 0...6, using: &random)
     let size = Int.random(in: 1...3000, using: &random) * 512
@@ -62,15 +62,21 @@ private struct ImageChain {
       "cluster_size=\(1 << clusterBits),refcount_bits=\(width)"
       + ",compat=\(isVersion2 ? "0.10" : "1.1")"
     top = folder + name
-    var words = ["create", "-q", "-f", "qcow2", "-o", options]
+    var more = ""
+    if !isVersion2, clusterBits >= 14, Bool.random(using: &random) { more += ",extended_l2=on" }
+    if !isVersion2, Int.random(in: 0..<5, using: &random) == 0 {
+      more += ",data_file=\(folder)\(name).data"
+      if below == nil, Bool.random(using: &random) { more += ",data_file_raw=on" }
+    }
+    var words = ["create", "-q", "-f", "qcow2", "-o", options + more]
     if let below { words += ["-b", below.name, "-F", below.format] }
     words += [top, String(size)]
     let answer =
-      Bool.random(using: &random)
+      more.isEmpty && Bool.random(using: &random)
       ? Oracle.lamina(words) : try QEMUTools.run("qemu-img", words)
     try #require(answer.status == 0, "\(words): \(answer.errors)")
     bytes = Array(bytes.prefix(size)) + [UInt8](repeating: 0, count: max(0, size - bytes.count))
-    description += "\(options) \(size); "
+    description += "\(options)\(more) \(size); "
   }
 
   /// Some writes and zeroes through one opening, by us or by qemu-io.
@@ -101,7 +107,10 @@ private struct ImageChain {
     let theirs = try QEMUTools.run("qemu-img", ["check", "--output=json", "-f", "qcow2", top])
     let ours = Oracle.lamina(["check", "--output=json", "-f", "qcow2", top])
     if theirs.status != 0 { return "qemu-img check: \(theirs.output)" }
-    if ours != theirs { return "check: \(ours) and \(theirs)" }
+    // Our check does not know extended L2 tables yet.
+    if !description.contains("extended_l2"), ours != theirs {
+      return "check: \(ours) and \(theirs)"
+    }
     let compare = ["compare", "-f", "raw", "-F", "qcow2", model, top]
     let compared = try QEMUTools.run("qemu-img", compare)
     if compared.status != 0 { return "qemu-img compare: \(compared.output)\(compared.errors)" }

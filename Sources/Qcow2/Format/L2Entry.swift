@@ -40,7 +40,7 @@ public struct L2Entry: Hashable, Sendable {
   @inlinable
   init(offset: HostOffset, flags: UInt64) {
     let bits = UInt64(offset.value)
-    precondition(bits != 0 && bits & ~Self.offsetMask == 0, "no data cluster is at \(offset)")
+    precondition(bits & ~Self.offsetMask == 0, "no data cluster is at \(offset)")
     rawValue = bits | flags
   }
 
@@ -70,18 +70,22 @@ public struct L2Entry: Hashable, Sendable {
 
   /// What the entry says about its cluster, reserved bits ignored.
   ///
-  /// For images without an external data file: a host offset of 0 is none.
+  /// `hasDataFile`: data may be at offset 0, if the copied flag is set; else 0 is none.
   @inlinable
-  public func kind(clusterBits: Int) -> Kind {
+  public func kind(clusterBits: Int, hasDataFile: Bool = false) -> Kind {
     guard !isCompressed else {
       return .compressed(CompressedDescriptor(entry: self, clusterBits: clusterBits))
     }
     let offset = rawValue & Self.offsetMask
     if rawValue & Self.zeroMask == 0 {
-      return offset == 0 ? .unallocated : .normal(HostOffset(Int(truncatingIfNeeded: offset)))
+      guard offset != 0 || (hasDataFile && isCopied) else { return .unallocated }
+      return .normal(HostOffset(Int(truncatingIfNeeded: offset)))
     }
     return offset == 0 ? .zeroPlain : .zeroAllocated(HostOffset(Int(truncatingIfNeeded: offset)))
   }
+
+  /// Whether the zero flag of a standard entry is set.
+  @inlinable public var isZero: Bool { rawValue & Self.zeroMask != 0 }
 
   /// Whether the cluster is stored compressed.
   @inlinable public var isCompressed: Bool { rawValue & Self.compressedMask != 0 }

@@ -4,10 +4,8 @@
 public enum UnsupportedFeature: Hashable, Sendable, CaseIterable {
   /// Clusters stored compressed: found when a mapping is looked up, not at opening.
   case compressedClusters
-  /// 16-byte L2 entries.
+  /// 16-byte L2 entries, in a check.
   case extendedL2
-  /// Guest data in another file.
-  case externalDataFile
   /// The legacy AES encryption.
   case aesEncryption
   /// LUKS encryption.
@@ -20,7 +18,6 @@ public enum UnsupportedFeature: Hashable, Sendable, CaseIterable {
     switch self {
     case .compressedClusters: "compressed clusters"
     case .extendedL2: "extended L2 entries"
-    case .externalDataFile: "external data file"
     case .aesEncryption: "AES encryption"
     case .luksEncryption: "LUKS encryption"
     case .writingWithSnapshots: "writing to an image with internal snapshots"
@@ -38,10 +35,11 @@ extension HeaderCluster {
   /// `purpose`; empty for an image that can be opened.
   public func unsupportedFeatures(for purpose: OpenPurpose) -> [UnsupportedFeature] {
     var found: [UnsupportedFeature] = []
-    if header.incompatibleFeatures.contains(.extendedL2) { found.append(.extendedL2) }
     // A check looks at structures alone: where the data is, and whether it can be read, is all one.
-    if purpose == .check { return found }
-    if header.incompatibleFeatures.contains(.externalDataFile) { found.append(.externalDataFile) }
+    if purpose == .check {
+      if header.incompatibleFeatures.contains(.extendedL2) { found.append(.extendedL2) }
+      return found
+    }
     switch header.encryptionMethod {
     case .none: break
     case .aes: found.append(.aesEncryption)

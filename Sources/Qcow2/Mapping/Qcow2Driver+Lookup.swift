@@ -43,7 +43,7 @@ extension Qcow2Driver {
   /// So who walks over an image reads its tables in large pieces.
   func loadSlices(_ offset: Int, _ guest: Int, _ count: Int) async throws(BlockError) {
     let (size, most) = tables.withLock { ($0.l2.sliceSize, $0.l2.slicesPerLoad) }
-    let bytesPerSlice = size / 8 * geometry.clusterSize
+    let bytesPerSlice = size / geometry.l2EntryByteCount * geometry.clusterSize
     let tableStart = offset.roundedDown(to: geometry.clusterSize)
     let wanted = (guest % bytesPerSlice + count).dividedRoundingUp(by: bytesPerSlice)
     let toTableEnd = (tableStart + geometry.clusterSize - offset) / size
@@ -67,7 +67,7 @@ extension Qcow2Driver {
       var buffer = IOBuffer(byteCount: range.count)
       var bytes = buffer.mutableBytes
       try await node.read(range, into: &bytes)
-      var slices: [(offset: Int, entries: [UInt64])] = []
+      var slices: [(offset: Int, words: [UInt64])] = []
       for place in missing {
         let part = bytes.bytes.slice(ByteRange(offset: place - offset, count: size))
         slices.append((place, decodeTable(part)))
@@ -81,7 +81,7 @@ extension Qcow2Driver {
         else { return }
         // The one that was asked for last: that it stays is sure.
         for slice in slices.reversed() {
-          tables.l2.insert(L2Slice(offset: slice.offset, entries: slice.entries))
+          tables.l2.insert(L2Slice(offset: slice.offset, words: slice.words))
         }
       }
     }

@@ -15,7 +15,7 @@ extension Qcow2Driver {
       case .data(let host, _):
         await raise(.readAio)
         let bytes = ByteRange(offset: host, count: run.count)
-        try await file.node.read(bytes, into: &part)
+        try await dataNode.read(bytes, into: &part)
       case .zero: part.fill(with: 0)
       case .unallocated: try await readBacking(guest, &part)
       case .compressed: throw .unsupported(.compressedClusters)
@@ -60,7 +60,7 @@ extension Qcow2Driver {
   private func status(at guest: Int, _ count: Int) async throws(BlockError) -> BlockStatus {
     let run = try await lookUp(guest, count)
     return switch run.kind {
-    case .unallocated: BlockStatus(count: run.count)
+    case .unallocated(let host): BlockStatus(count: run.count, offset: host)
     case .data(let host, _):
       BlockStatus(count: run.count, isAllocated: true, isData: true, offset: host)
     case .zero(let host, _):

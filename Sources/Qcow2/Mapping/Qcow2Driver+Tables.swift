@@ -11,7 +11,7 @@ extension Qcow2Driver {
   /// The caller holds their range in `allocationLocks`.
   func remap(
     _ guest: Int, _ count: Int, mayPunch: Bool = false,
-    _ entry: @Sendable (_ index: Int, _ old: L2Entry) -> L2Entry?
+    _ entry: @Sendable (_ index: Int, _ old: ExtendedL2Entry) -> ExtendedL2Entry?
   ) async throws(BlockError) -> Int {
     while true {
       let step = tables.withLock { $0.remap(guest, count, mayPunch: mayPunch, entry) }
@@ -40,6 +40,14 @@ extension Qcow2Driver {
         try tables.tableState(l1Index)
       }
       guard case .shared(let old) = state else { return }
+      let count = try await withRefcounts { tables throws(BlockError) in
+        try tables.refcount(old >> geometry.clusterBits)
+      }
+      if count == 1 {
+        // The flag was left clear when the other owner went.
+        tables.withLock { $0.adoptTable(l1Index) }
+        return
+      }
       let place = try await allocate(1)
       let new = place.first << geometry.clusterBits
       do throws(BlockError) {
@@ -48,12 +56,24 @@ extension Qcow2Driver {
         let node = file.node
         try await node.read(ByteRange(offset: old, count: bytes.byteCount), into: &bytes)
         await raise(.l2AllocWrite)
-        try await node.write(ByteRange(offset: new, count: bytes.byteCount), from: bytes.bytes)
+        let copy = copyForOneOwner(bytes.bytes)
+        try await node.write(
+          ByteRange(offset: new, count: copy.count), from: copy.span.bytes)
       } catch {
         try? await giveBack(place.first, 1)
         throw error
       }
       tables.withLock { $0.replaceTable(l1Index, old: old, new: new) }
     }
+  }
+
+  /// The bytes of a table without the copied flags: while the table was shared they meant nothing,
+  /// and each of its clusters is shared still.
+  private func copyForOneOwner(_ table: RawSpan) -> [UInt8] {
+    var bytes = table.toArray()
+    for position in stride(from: 0, to: bytes.count, by: geometry.l2EntryByteCount) {
+      bytes[position] &= 0x7f
+    }
+    return bytes
   }
 }

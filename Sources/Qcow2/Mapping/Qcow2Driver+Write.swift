@@ -33,7 +33,7 @@ extension Qcow2Driver {
   private func writeInPlace(_ host: ByteRange, _ bytes: RawSpan) async throws(BlockError) {
     try tables.withLock { tables throws(BlockError) in try tables.checkDataTarget(host) }
     await raise(.writeAio)
-    try await file.node.write(host, from: bytes)
+    try await dataNode.write(host, from: bytes)
   }
 
   /// Writes the beginning of `range` into clusters that have to be mapped for it, and answers how
@@ -41,27 +41,25 @@ extension Qcow2Driver {
   private func writeAllocating(_ range: ByteRange, _ bytes: RawSpan) async throws(BlockError)
     -> Int
   {
-    let clusters = allocationWindow(range)
-    return try await allocationLocks.withLock(clusters) { () async throws(BlockError) in
-      let target = try await targetRun(clusters)
+    let window = allocationWindow(range)
+    return try await allocationLocks.withLock(window) { () async throws(BlockError) in
+      var target = try await writeTarget(window, range)
       guard target.count > 0 else { return 0 }
-      try await ensureTable(geometry.split(GuestOffset(clusters.lower)).l1Index)
-      let place: ClusterRun
-      switch target.reuse {
-      case .some(let host):
-        place = ClusterRun(first: host >> geometry.clusterBits, count: target.count)
-        try tables.withLock { tables throws(BlockError) in
-          try tables.checkDataTarget(
-            ByteRange(offset: host, count: target.count << geometry.clusterBits))
-        }
-      case .none: place = try await allocate(target.count)
-      }
-      let area = ByteRange(offset: clusters.lower, count: place.count << geometry.clusterBits)
-      let data = area.intersection(range)
+      try await ensureTable(geometry.split(GuestOffset(window.lower)).l1Index)
+      let place = try await place(for: target)
+      // Fewer clusters may follow each other than are wanted.
+      target.count = place.count
+      let clusters = ByteRange(
+        offset: window.lower, count: place.count << geometry.clusterBits)
+      let area = target.area.intersection(clusters)
+      let data = range.intersection(clusters)
       var linked = 0
       do throws(BlockError) {
-        try await fill(area, at: place, data, bytes.slice(ByteRange(0, data.count)))
-        while linked < place.count { linked += try await link(area, place, from: linked) }
+        let start = place.first << geometry.clusterBits + (area.lower - clusters.lower)
+        try await fill(area, at: start, isPristine: place.isPristine, data, bytes)
+        while linked < place.count {
+          linked += try await link(clusters, area, place, from: linked, target.reuse != nil)
+        }
       } catch {
         // What is not mapped was never referred to.
         if target.reuse == nil { try? await giveBack(place.first + linked, place.count - linked) }
@@ -69,6 +67,17 @@ extension Qcow2Driver {
       }
       return data.count
     }
+  }
+
+  /// Clusters for a write: those that the guest's clusters have already, or free ones.
+  private func place(for target: WriteTarget) async throws(BlockError) -> ClusterRun {
+    guard let host = target.reuse else { return try await allocate(target.count) }
+    let place = ClusterRun(first: host >> geometry.clusterBits, count: target.count)
+    try tables.withLock { tables throws(BlockError) in
+      try tables.checkDataTarget(
+        ByteRange(offset: host, count: target.count << geometry.clusterBits))
+    }
+    return place
   }
 
   /// The clusters that one step may map: within one L2 table, bounded in length.
@@ -81,40 +90,32 @@ extension Qcow2Driver {
     return ByteRange(whole.lower, tableEnd.overflow ? end : min(end, tableEnd.partialValue))
   }
 
-  /// How many clusters from the window's start need a new mapping, all of one sort; and where,
-  /// when they have host clusters of their own already (zeros with reserved space).
-  private func targetRun(_ window: ByteRange) async throws(BlockError)
-    -> (count: Int, reuse: Int?)
-  {
-    var bytes = 0
-    var reuse: Int?
-    search: while bytes < window.count {
-      let run = try await lookUp(window.lower + bytes, window.count - bytes)
-      switch run.kind {
-      case .data(_, isCopied: true): break search
-      case .compressed: throw .unsupported(.compressedClusters)
-      case .zero(let host?, isCopied: true):
-        if bytes == 0 { reuse = host }
-        guard let reuse, reuse + bytes == host else { break search }
-      case .data, .zero, .unallocated:
-        guard reuse == nil else { break search }
+  /// What a write of `data` has to do at the start of `window`; loads what it takes.
+  private func writeTarget(
+    _ window: ByteRange, _ data: ByteRange
+  ) async throws(BlockError) -> WriteTarget {
+    while true {
+      let step = try tables.withLock { tables throws(BlockError) in
+        try tables.writeTarget(window, data)
       }
-      bytes += run.count
+      switch step {
+      case .done(let target): return target
+      case .missing(let offset): try await loadSlices(offset, window.lower, 1)
+      }
     }
-    return (bytes.dividedRoundingUp(by: geometry.clusterSize), reuse)
   }
 
-  /// Writes the whole of `area` (guest bytes) to its new clusters: the data, and around it what
-  /// the guest sees there now.
+  /// Writes the whole of `area` (guest bytes) to its place from `host` on: the data, of which
+  /// `bytes` begin with those of `data`, and around it what the guest sees there now.
   private func fill(
-    _ area: ByteRange, at place: ClusterRun, _ data: ByteRange, _ bytes: RawSpan
+    _ area: ByteRange, at host: Int, isPristine: Bool, _ data: ByteRange, _ bytes: RawSpan
   ) async throws(BlockError) {
-    let host = place.first << geometry.clusterBits
-    let node = file.node
+    let bytes = bytes.slice(ByteRange(0, data.count))
+    let node = dataNode
     let head = ByteRange(area.lower, data.lower)
     let tail = ByteRange(data.upper, area.upper)
     var isSparse = head.isEmpty && tail.isEmpty
-    if !isSparse, place.isPristine, node.driver.limits.growsOnWrite {
+    if !isSparse, isPristine, node.driver.limits.growsOnWrite {
       // The file reads as zeros around the data; nothing to write if the guest does too.
       let headIsZero = try await readsZero(head)
       isSparse = headIsZero ? try await readsZero(tail) : false
@@ -156,7 +157,7 @@ extension Qcow2Driver {
     var bytes = buffer.mutableBytes
     try await readOld(range, &bytes, at: 0)
     await raise(.cowWrite)
-    try await file.node.write(ByteRange(offset: host, count: range.count), from: bytes.bytes)
+    try await dataNode.write(ByteRange(offset: host, count: range.count), from: bytes.bytes)
   }
 
   /// Whether the guest sees zeros in `range` without any data having to be read.
@@ -180,13 +181,25 @@ extension Qcow2Driver {
     return true
   }
 
-  private func link(_ area: ByteRange, _ place: ClusterRun, from first: Int)
-    async throws(BlockError)
-    -> Int
-  {
+  /// Maps the clusters from the `first` on to their place, `area` of them as data; `isOurs` says
+  /// that the place was theirs already, so that what else it holds stays.
+  private func link(
+    _ clusters: ByteRange, _ area: ByteRange, _ place: ClusterRun, from first: Int, _ isOurs: Bool
+  ) async throws(BlockError) -> Int {
+    let geometry = self.geometry
     let bits = geometry.clusterBits
-    return try await remap(area.lower + first << bits, place.count - first) { index, _ in
-      .normal(HostOffset((place.first + first + index) << bits), isCopied: true)
+    let start = clusters.lower + first << bits
+    return try await remap(start, place.count - first) { index, old in
+      let entry = L2Entry.normal(
+        HostOffset((place.first + first + index) << bits), isCopied: true)
+      guard geometry.hasExtendedL2 else { return ExtendedL2Entry(entry: entry) }
+      let guest = start + index << bits
+      let cluster = ByteRange(offset: guest, count: geometry.clusterSize)
+      let written = geometry.subclusters(of: area.intersection(cluster), in: guest)
+      let kept = isOurs ? old.allocated : 0
+      let zeros = old.entry.isCompressed ? 0 : old.zeros
+      return ExtendedL2Entry(entry: entry).with(
+        allocated: kept | written, zeros: zeros & ~written)
     }
   }
 }

@@ -2,9 +2,8 @@ internal import BlockLayer
 internal import Primitives
 
 /// The answer of a change of mappings in memory.
-enum MappingStep: Sendable {
-  /// So many clusters are done.
-  case done(Int)
+enum MappingStep<Value: Sendable>: Sendable {
+  case done(Value)
   /// The slice at this offset of the file must be loaded first.
   case missing(sliceOffset: Int)
 }
@@ -14,13 +13,14 @@ extension Tables {
   /// Gives the clusters from `guest` (aligned) on the entries that `entry` answers; nil leaves one
   /// as it is.
   ///
-  /// Works to the end of a slice at most. References that go are noted in `removed`.
+  /// Works to the end of a slice at most, and answers how many clusters are done. References that
+  /// go are noted in `removed`.
   ///
   /// The L2 table must exist and be ours alone: see `ensureTable`.
   mutating func remap(
     _ guest: Int, _ count: Int, mayPunch: Bool = false,
-    _ entry: @Sendable (_ index: Int, _ old: L2Entry) -> L2Entry?
-  ) -> MappingStep {
+    _ entry: @Sendable (_ index: Int, _ old: ExtendedL2Entry) -> ExtendedL2Entry?
+  ) -> MappingStep<Int> {
     let address = geometry.split(GuestOffset(guest))
     guard let table = L1Entry(rawValue: l1[address.l1Index]).l2Table else {
       preconditionFailure("mappings are changed in L2 tables that exist")
@@ -34,31 +34,42 @@ extension Tables {
     let done = min(count, perSlice - first)
     var isChanged = false
     for index in 0..<done {
-      let old = L2Entry(rawValue: slice.entries[first + index])
+      let old = l2.entry(first + index, of: slice)
       guard let new = entry(index, old), new != old else { continue }
-      slice.entries[first + index] = new.rawValue
+      l2.store(new, at: first + index, of: slice)
       isChanged = true
-      if let cluster = hostCluster(old), cluster != hostCluster(new) {
-        note(removed: cluster, mayPunch: mayPunch)
+      if let clusters = references(of: old.entry), clusters != references(of: new.entry) {
+        note(removed: clusters, mayPunch: mayPunch)
       }
     }
     if isChanged { l2.markDirty(slice) }
     return .done(done)
   }
 
-  private func hostCluster(_ entry: L2Entry) -> Int? {
+  /// The clusters of the file in each of which an entry holds a reference.
+  private func references(of entry: L2Entry) -> Range<Int>? {
+    if hasDataFile { return nil }
     switch entry.kind(clusterBits: geometry.clusterBits) {
-    case .normal(let offset), .zeroAllocated(let offset): offset.value >> geometry.clusterBits
-    default: nil
+    case .normal(let offset), .zeroAllocated(let offset):
+      let cluster = offset.value >> geometry.clusterBits
+      return cluster..<cluster + 1
+    case .compressed(let descriptor):
+      let touched = descriptor.touchedClusters
+      return touched.lowerBound.value..<touched.upperBound.value
+    case .unallocated, .zeroPlain: return nil
     }
   }
 
-  private mutating func note(removed cluster: Int, mayPunch: Bool) {
-    if let last = removed.last, last.cluster + last.count == cluster, last.mayPunch == mayPunch {
+  private mutating func note(removed clusters: Range<Int>, mayPunch: Bool) {
+    if let last = removed.last, last.cluster + last.count == clusters.lowerBound,
+      last.mayPunch == mayPunch
+    {
       removed[removed.count - 1] = RemovedReference(
-        cluster: last.cluster, count: last.count + 1, mayPunch: mayPunch)
+        cluster: last.cluster, count: last.count + clusters.count, mayPunch: mayPunch)
     } else {
-      removed.append(RemovedReference(cluster: cluster, count: 1, mayPunch: mayPunch))
+      removed.append(
+        RemovedReference(
+          cluster: clusters.lowerBound, count: clusters.count, mayPunch: mayPunch))
     }
   }
 
@@ -77,9 +88,7 @@ extension Tables {
     let entry = L1Entry(rawValue: l1[l1Index])
     guard let table = entry.l2Table else { return .absent }
     guard geometry.isClusterAligned(table) else {
-      throw .corruption(
-        "L2 table offset 0x\(String(table.value, radix: 16)) unaligned "
-          + "(L1 index: 0x\(String(l1Index, radix: 16)))")
+      throw .misalignedTable(table, l1Index: l1Index)
     }
     return entry.isCopied ? .writable : .shared(table.value)
   }
@@ -99,17 +108,28 @@ extension Tables {
     }
   }
 
+  /// Notes that nobody else refers to the L2 table at `l1Index`.
+  mutating func adoptTable(_ l1Index: Int) {
+    guard let table = L1Entry(rawValue: l1[l1Index]).l2Table else { return }
+    l1[l1Index] = L1Entry(l2Table: table, isCopied: true).rawValue
+    dirtyL1.insert(l1Index)
+  }
+
   /// Puts the copy of a shared table in its place.
   mutating func replaceTable(_ l1Index: Int, old: Int, new: Int) {
     l1[l1Index] = L1Entry(l2Table: HostOffset(new), isCopied: true).rawValue
     dirtyL1.insert(l1Index)
     metadataClusters.insert(new >> geometry.clusterBits)
     l2.drop(from: old, to: old + geometry.clusterSize)
-    note(removed: old >> geometry.clusterBits, mayPunch: false)
+    let cluster = old >> geometry.clusterBits
+    note(removed: cluster..<cluster + 1, mayPunch: false)
   }
 
   /// Throws unless data may be written at `host`: inside the file, and not over metadata.
+  ///
+  /// In a data file everything is data.
   mutating func checkDataTarget(_ host: ByteRange) throws(BlockError) {
+    if hasDataFile { return }
     guard host.upper <= highWater << geometry.clusterBits else {
       throw .corruption(
         "data cluster offset 0x\(String(host.lower, radix: 16)) is beyond the end of the file")

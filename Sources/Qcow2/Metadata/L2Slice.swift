@@ -5,8 +5,8 @@
 final class L2Slice {
   /// Where the slice stands in the file.
   let offset: Int
-  /// The entries, in the machine's byte order.
-  var entries: [UInt64]
+  /// The words of the entries, in the machine's byte order: one an entry, or two with subclusters.
+  var words: [UInt64]
   /// Counts changes; a write-back that wrote an older state does not make the slice clean.
   var generation = 0
   /// Whether memory is ahead of the file.
@@ -14,9 +14,14 @@ final class L2Slice {
   /// Whether it was used since the cache's hand last passed.
   var wasUsed = true
 
-  init(offset: Int, entries: [UInt64]) {
+  init(offset: Int, words: [UInt64]) {
     self.offset = offset
-    self.entries = entries
+    self.words = words
+  }
+
+  /// The extended entry at `index` of a slice of extended entries.
+  func extendedEntry(_ index: Int) -> ExtendedL2Entry {
+    ExtendedL2Entry(entry: L2Entry(rawValue: words[2 * index]), bitmap: words[2 * index + 1])
   }
 }
 
@@ -24,7 +29,7 @@ final class L2Slice {
 struct L2SliceImage: Sendable {
   let offset: Int
   let generation: Int
-  let entries: [UInt64]
+  let words: [UInt64]
 }
 
 /// The L2 slices in memory, bounded by a budget in bytes.
@@ -37,6 +42,8 @@ struct L2Cache {
   let sliceSize: Int
   /// The number of slices kept.
   let capacity: Int
+  /// The words of an entry: two with subclusters.
+  let wordsPerEntry: Int
 
   private var slices: [Int: L2Slice] = [:]
   private var ring: [L2Slice] = []
@@ -45,16 +52,29 @@ struct L2Cache {
   /// The dirty slices in the order in which they became dirty.
   private(set) var dirty: [L2Slice] = []
 
-  init(clusterSize: Int, budgetBytes: Int) {
-    sliceSize = min(clusterSize, 4096)
+  init(geometry: Geometry, budgetBytes: Int) {
+    sliceSize = min(geometry.clusterSize, 4096)
     capacity = max(budgetBytes / sliceSize, 16)
+    wordsPerEntry = geometry.l2EntryByteCount / 8
   }
 
   /// The slices that are read at once at most: 64 KiB, and no great part of what is kept.
   var slicesPerLoad: Int { max(1, min((64 << 10) / sliceSize, capacity / 4)) }
 
   /// The number of entries of a slice.
-  var entriesPerSlice: Int { sliceSize / 8 }
+  var entriesPerSlice: Int { sliceSize / 8 / wordsPerEntry }
+
+  /// The entry at `index` of `slice`; a standard one has no bitmap.
+  func entry(_ index: Int, of slice: L2Slice) -> ExtendedL2Entry {
+    wordsPerEntry == 1
+      ? ExtendedL2Entry(entry: L2Entry(rawValue: slice.words[index])) : slice.extendedEntry(index)
+  }
+
+  /// Replaces the entry at `index` of `slice`.
+  func store(_ entry: ExtendedL2Entry, at index: Int, of slice: L2Slice) {
+    slice.words[index * wordsPerEntry] = entry.entry.rawValue
+    if wordsPerEntry == 2 { slice.words[2 * index + 1] = entry.bitmap }
+  }
 
   /// The number of slices in memory.
   var count: Int { ring.count }
@@ -87,7 +107,7 @@ struct L2Cache {
   /// The present state of all dirty slices, in file order.
   func images() -> [L2SliceImage] {
     dirty.sorted { $0.offset < $1.offset }.map {
-      L2SliceImage(offset: $0.offset, generation: $0.generation, entries: $0.entries)
+      L2SliceImage(offset: $0.offset, generation: $0.generation, words: $0.words)
     }
   }
 

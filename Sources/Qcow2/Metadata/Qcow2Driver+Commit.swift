@@ -71,7 +71,7 @@ extension Qcow2Driver {
     }
     for slice in plan.slices {
       await raise(.l2Update)
-      let bytes = encodeTable(slice.entries)
+      let bytes = encodeTable(slice.words)
       try await node.write(
         ByteRange(offset: slice.offset, count: bytes.count), from: bytes.span.bytes)
     }
@@ -175,11 +175,12 @@ extension Qcow2Driver {
 
   // MARK: - Flush and poison
 
-  /// Flushes the file.
+  /// Flushes the file, and before it the data file if there is one.
   ///
   /// When that fails nobody knows what is on disk: no write is allowed any more.
   func flushFile() async throws(BlockError) {
     do throws(BlockError) {
+      try await dataFile?.node.flush()
       try await file.node.flush()
     } catch {
       poison("a flush failed", error)

@@ -111,11 +111,12 @@ extension Qcow2Driver {
     }
     if header.extensions.bitmapsDefect != nil {
       try await rewriteHeader { cluster in
-        cluster.header.autoclearFeatures = []
+        cluster.header.autoclearFeatures.formIntersection(.rawExternalData)
         cluster.extensions.bitmapsDefect = nil
       }
     } else {
-      let kept: AutoclearFeatures = header.extensions.bitmaps == nil ? [] : .bitmaps
+      var kept = header.header.autoclearFeatures.intersection(.rawExternalData)
+      if header.extensions.bitmaps != nil { kept.insert(.bitmaps) }
       guard header.header.autoclearFeatures != kept else { return }
       try await patchHeader { cluster in
         cluster.header.autoclearFeatures = kept

@@ -19,6 +19,8 @@ struct Tables {
   /// The header as it is on disk.
   var header: HeaderCluster
   let geometry: Geometry
+  /// Whether guest data is in another file, each cluster at its guest offset.
+  let hasDataFile: Bool
 
   // The active L1 table, machine byte order, and what a commit has to write of it.
   var l1: [UInt64]
@@ -60,12 +62,13 @@ struct Tables {
   init(header: HeaderCluster, l1: [UInt64], refcountTable: [UInt64], fileLength: Int) {
     self.header = header
     geometry = header.header.geometry
+    hasDataFile = header.header.incompatibleFeatures.contains(.externalDataFile)
     self.l1 = l1
     self.refcountTable = refcountTable
     l1Offset = header.header.l1TableOffset
     refcountTableOffset = header.header.refcountTableOffset
     let clusterSize = geometry.clusterSize
-    l2 = L2Cache(clusterSize: clusterSize, budgetBytes: Qcow2Limits.l2CacheBytes)
+    l2 = L2Cache(geometry: geometry, budgetBytes: Qcow2Limits.l2CacheBytes)
     refcounts = RefcountCache(
       clusterSize: clusterSize, budgetBytes: Qcow2Limits.refcountCacheBytes)
     highWater = fileLength.dividedRoundingUp(by: clusterSize)

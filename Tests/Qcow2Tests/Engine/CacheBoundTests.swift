@@ -88,8 +88,8 @@ import Testing
   }
 
   @Test func aFullCacheOfDirtySlicesIsNotSearched() {
-    var cache = L2Cache(clusterSize: 512, budgetBytes: 0)
-    let slices = (0..<2 * cache.capacity).map { L2Slice(offset: $0 * 512, entries: []) }
+    var cache = L2Cache(geometry: Geometry(clusterBits: 9), budgetBytes: 0)
+    let slices = (0..<2 * cache.capacity).map { L2Slice(offset: $0 * 512, words: []) }
     for slice in slices {
       cache.insert(slice)
       cache.markDirty(slice)
@@ -97,17 +97,17 @@ import Testing
     #expect(cache.count == slices.count)
     #expect(slices.allSatisfy { $0.wasUsed }, "the hand passes where it can take something")
     cache.didWrite(cache.images())
-    cache.insert(L2Slice(offset: 1 << 20, entries: []))
+    cache.insert(L2Slice(offset: 1 << 20, words: []))
     #expect(cache.count == cache.capacity, "clean ones go, down to the budget")
   }
 
   @Test func aCacheWhoseOnlyCleanSliceIsInUseIsNotSearched() {
-    var cache = L2Cache(clusterSize: 512, budgetBytes: 0)
-    let slices = (0..<cache.capacity).map { L2Slice(offset: $0 * 512, entries: []) }
+    var cache = L2Cache(geometry: Geometry(clusterBits: 9), budgetBytes: 0)
+    let slices = (0..<cache.capacity).map { L2Slice(offset: $0 * 512, words: []) }
     for slice in slices { cache.insert(slice) }
     for slice in slices.dropLast() { cache.markDirty(slice) }
     #expect(cache.slice(at: (cache.capacity - 1) * 512) === slices.last)
-    cache.insert(L2Slice(offset: 1 << 20, entries: []))
+    cache.insert(L2Slice(offset: 1 << 20, words: []))
     #expect(slices.allSatisfy { $0.wasUsed })
     #expect(cache.slice(at: (cache.capacity - 1) * 512) === slices.last)
   }

@@ -12,16 +12,21 @@ struct ImageFixture: Sendable {
   let file: BlockNode
   let disk: SimulatedDisk
 
-  /// Makes an image with `options`, whose file drops discards or lets the disk see them.
-  static func create(
-    _ options: NewImageOptions, in world: World, discard: NodeOptions.Discard = .ignore
-  ) async throws -> ImageFixture {
-    let disk = SimulatedDisk(in: world, schedulingPoints: false)
+  /// Knows qcow2, and nothing else.
+  static let registry: DriverRegistry = {
     var registry = DriverRegistry()
     registry.addFormat("qcow2", recognises: { Qcow2Driver.recognises($0) }) {
       (node, context) throws(BlockError) in
       try await Qcow2Driver.open(node, context)
     }
+    return registry
+  }()
+
+  /// Makes an image with `options`, whose file drops discards or lets the disk see them.
+  static func create(
+    _ options: NewImageOptions, in world: World, discard: NodeOptions.Discard = .ignore
+  ) async throws -> ImageFixture {
+    let disk = SimulatedDisk(in: world, schedulingPoints: false)
     let graph = BlockGraph(world: world, registry: registry)
     let file = try graph.addNode(
       disk, name: "file", options: NodeOptions(discard: discard))
@@ -35,10 +40,6 @@ struct ImageFixture: Sendable {
   ) async throws -> BlockBackend {
     let disk = SimulatedDisk(image, in: world, schedulingPoints: false)
     disk.faults = faults
-    var registry = DriverRegistry()
-    registry.addFormat("qcow2") { (node, context) throws(BlockError) in
-      try await Qcow2Driver.open(node, context)
-    }
     let graph = BlockGraph(world: world, registry: registry)
     let file = try graph.addNode(disk, name: "file")
     let node = try await graph.open(
@@ -48,11 +49,12 @@ struct ImageFixture: Sendable {
 
   /// Opens the image and a door to it.
   func open(
-    readOnly: Bool = false, backing: BlockNode? = nil
+    readOnly: Bool = false, backing: BlockNode? = nil, dataFile: BlockNode? = nil
   ) async throws(BlockError) -> BlockBackend {
-    let options = OpenOptions(
+    var options = OpenOptions(
       format: "qcow2", readOnly: readOnly, backing: backing.map { .node($0) } ?? .ignore,
       discard: .unmap)
+    if let dataFile { options.dataFile = .node(dataFile) }
     let node = try await graph.open(file: file, options)
     return try BlockBackend(node, in: graph)
   }
