@@ -2,8 +2,6 @@
 ///
 /// Images with it are refused by name, never misread.
 public enum UnsupportedFeature: Hashable, Sendable, CaseIterable {
-  /// Clusters stored compressed: found when a mapping is looked up, not at opening.
-  case compressedClusters
   /// 16-byte L2 entries, in a check.
   case extendedL2
   /// The legacy AES encryption.
@@ -16,7 +14,6 @@ public enum UnsupportedFeature: Hashable, Sendable, CaseIterable {
   /// What messages call it.
   public var name: String {
     switch self {
-    case .compressedClusters: "compressed clusters"
     case .extendedL2: "extended L2 entries"
     case .aesEncryption: "AES encryption"
     case .luksEncryption: "LUKS encryption"
