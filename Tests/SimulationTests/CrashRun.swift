@@ -187,7 +187,7 @@ final class CrashRun: Sendable {
     case .write(let range, let number):
       let bytes = WritePattern.bytes(range, write: number)
       if scenario.compresses, isWhole(range, backend) {
-        try await backend.node.writeCompressed(range, from: bytes.span.bytes)
+        try await backend.writeCompressed(range, from: bytes.span.bytes)
       } else {
         try await backend.write(range, from: bytes.span.bytes)
       }

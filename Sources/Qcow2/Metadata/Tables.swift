@@ -55,7 +55,9 @@ struct Tables {
   var hindrance: BlockError?
   var metadataClusters: Set<Int> = []
   /// Where the last compressed stream that we wrote ends; the rest of its cluster is free for the
-  /// next one. Nil when there is no such place.
+  /// next one.
+  ///
+  /// Nil when there is no such place.
   var streamsEnd: Int?
   /// What was decompressed; clusters that are freed go from there.
   let decompressed: DecompressedClusters

@@ -46,7 +46,7 @@ extension ImageFixture {
 extension BlockBackend {
   /// Writes whole clusters compressed.
   func writeCompressed(_ bytes: [UInt8], at offset: Int) async throws(BlockError) {
-    try await node.writeCompressed(
+    try await writeCompressed(
       ByteRange(offset: offset, count: bytes.count), from: bytes.span.bytes)
   }
 }
