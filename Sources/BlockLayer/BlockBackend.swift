@@ -51,6 +51,14 @@ public final class BlockBackend: Sendable {
     try await checkedNode(range).write(range, from: bytes)
   }
 
+  /// Writes the clusters of `range`, compressed where that makes them smaller; see
+  /// `BlockNode.writeCompressed(_:from:)`.
+  public func writeCompressed(_ range: ByteRange, from bytes: RawSpan) async throws(BlockError) {
+    if !door.tryEnter() { await door.enter() }
+    defer { door.leave() }
+    try await checkedNode(range).writeCompressed(range, from: bytes)
+  }
+
   /// Makes `range` read as zeros; `mayUnmap` allows giving up the space.
   public func writeZeroes(_ range: ByteRange, mayUnmap: Bool = false) async throws(BlockError) {
     if !door.tryEnter() { await door.enter() }

@@ -11,7 +11,7 @@ internal import Synchronization
 /// - Bytes and values, without any I/O: `Format/`.
 /// - From a guest offset to a run: `Mapping/Lookup`, `+Lookup`; reading `+Read`; writing `+Write`,
 ///   `+Zero`, `+Tables`.
-/// - Free clusters and refcounts: `Allocation/`.
+/// - Free clusters and refcounts: `Allocation/`. Compressed clusters: `Compressed/`.
 /// - What is in memory (`Metadata/Tables`), and how it gets to disk in order (`+Commit`,
 /// `+Header`).
 /// - Internal snapshots: `Snapshots/`.
@@ -19,8 +19,9 @@ internal import Synchronization
 ///   `Information/`.
 ///
 /// Locks, in the order in which they may be taken: `preparation`, `allocationLocks` (guest
-/// clusters), `tableCopies`, `commitLock`, `loads` (pieces of metadata), `tables`. Only `tables` is
-/// a mutex, and no I/O happens under it; data I/O of mapped clusters happens under none.
+/// clusters), `tableCopies`, `appendingStreams`, `commitLock`, `loads` (pieces of metadata),
+/// `tables`. Only `tables` is a mutex, and no I/O happens under it; data I/O of mapped clusters
+/// happens under none.
 public final class Qcow2Driver: BlockDriver {
   /// The name of the format.
   public var driverName: String { "qcow2" }
@@ -43,9 +44,15 @@ public final class Qcow2Driver: BlockDriver {
   /// Pieces of the file that are being brought into memory.
   let loads = RangeLock()
   let tableCopies = AsyncMutex()
+  /// The place behind the last compressed stream.
+  let appendingStreams = AsyncMutex()
   let commitLock = AsyncMutex()
   let preparation = AsyncMutex()
   let isPrepared = Atomic<Bool>(false)
+  /// Compresses and decompresses clusters.
+  let codec: ClusterCodec
+  /// The last clusters that were decompressed.
+  let decompressed: DecompressedClusters
   /// Whether mapped clusters may be holes of the file.
   let holes = Atomic<Finding>(.unknown)
   /// The bitmaps of the image, as they are on disk.
@@ -66,6 +73,9 @@ public final class Qcow2Driver: BlockDriver {
     self.isReadOnly = isReadOnly
     self.isForCheck = isForCheck
     geometry = tables.geometry
+    codec = ClusterCodec(
+      tables.header.header.compressionType, clusterSize: tables.geometry.clusterSize)
+    decompressed = tables.decompressed
     virtualSize = Atomic(tables.header.header.virtualSize)
     self.tables = Mutex(tables)
     storedBitmaps = Mutex(StoredBitmaps())

@@ -185,7 +185,12 @@ final class CrashRun: Sendable {
   private func ask(_ operation: GuestOperation, _ backend: BlockBackend) async throws {
     switch operation {
     case .write(let range, let number):
-      try await backend.write(range, from: WritePattern.bytes(range, write: number).span.bytes)
+      let bytes = WritePattern.bytes(range, write: number)
+      if scenario.compresses, isWhole(range, backend) {
+        try await backend.writeCompressed(range, from: bytes.span.bytes)
+      } else {
+        try await backend.write(range, from: bytes.span.bytes)
+      }
     case .writeZeroes(let range, let mayUnmap):
       try await backend.writeZeroes(range, mayUnmap: mayUnmap)
     case .discard(let range): try await backend.discard(range)
@@ -196,5 +201,11 @@ final class CrashRun: Sendable {
         state.withLock { $0.problems.append("\(operation): \(difference)") }
       }
     }
+  }
+
+  /// Whether `range` is made of whole clusters.
+  private func isWhole(_ range: ByteRange, _ backend: BlockBackend) -> Bool {
+    range.lower.isAligned(to: scenario.clusterSize)
+      && (range.upper.isAligned(to: scenario.clusterSize) || range.upper == backend.length)
   }
 }

@@ -31,6 +31,8 @@ struct CrashScenario {
   var renames = false
   /// The granularities of the persistent bitmaps, in bytes.
   var granularities: [Int] = []
+  /// Whether guests write whole clusters compressed.
+  var compresses = false
   /// Whether the first bitmap is removed half-way.
   var removesBitmap = false
 
@@ -55,6 +57,7 @@ struct CrashScenario {
     reopens = Bool.random(using: &random)
     renames = backingLength != nil && Int.random(in: 0..<3, using: &random) == 0
     addBitmaps(&random)
+    compresses = Int.random(in: 0..<3, using: &random) == 0
   }
 
   /// An image whose refcount table, of one cluster, is nearly full: the work makes it grow.
@@ -66,6 +69,7 @@ struct CrashScenario {
     scenario.size = 3 << 20
     scenario.grownSize = nil
     scenario.prefilledBytes = 1976 << 10
+    scenario.compresses = false  // what is filled beforehand would need no room
     scenario.lanes = 1
     scenario.appendedBytes = 64 << 10
     scenario.operationsPerLane = 6
@@ -147,6 +151,7 @@ extension CrashScenario: CustomStringConvertible {
       + (prefilledBytes > 0 ? ", \(prefilledBytes) written before" : "")
       + (granularities.isEmpty ? "" : ", bitmaps \(granularities)")
       + (removesBitmap ? " (the first removed)" : "")
+      + (compresses ? ", compressed writes" : "")
       + ", \(lanes) guests" + (reopens ? ", reopened half-way" : "")
   }
 }

@@ -99,7 +99,7 @@ struct ImageAudit {
     let entry = word(offset)
     guard entry != 0 else { return }
     if entry & 1 << 62 != 0 {
-      corruptions.append("guest cluster \(guestCluster) is compressed")
+      walkStream(entry, guestCluster)
       return
     }
     let host = Int(entry & Self.offsetMask)
@@ -111,6 +111,21 @@ struct ImageAudit {
     guard host != 0 else { return }
     refer(host, "guest cluster \(guestCluster)")
     note(entry, host, "guest cluster \(guestCluster)")
+  }
+
+  /// A compressed cluster refers to every cluster that its sectors touch.
+  private mutating func walkStream(_ entry: UInt64, _ guestCluster: Int) {
+    let offsetBits = UInt64(70 - clusterBits)
+    let offset = Int(entry & (1 << offsetBits - 1))
+    let sectors = Int(entry >> offsetBits & (1 << (62 - offsetBits) - 1)) + 1
+    let start = offset / 512 * 512
+    if offset == 0 || entry & Self.copiedFlag != 0 {
+      corruptions.append("guest cluster \(guestCluster) has the compressed entry \(entry)")
+    }
+    let last = (start + sectors * 512 - 1) >> clusterBits
+    for cluster in offset >> clusterBits...last {
+      refer(cluster << clusterBits, "the stream of guest cluster \(guestCluster)")
+    }
   }
 
   private mutating func note(_ entry: UInt64, _ offset: Int, _ name: String) {

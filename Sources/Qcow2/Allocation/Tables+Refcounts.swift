@@ -43,6 +43,9 @@ extension Tables {
     return .done(codec.value(at: index, in: block.bytes.span.bytes))
   }
 
+  /// The largest refcount that the image's width can hold.
+  var maximumRefcount: UInt64 { codec.maximum }
+
   /// Adds `delta` to the refcounts of `count` clusters whose blocks must all be in memory.
   mutating func change(_ cluster: Int, _ count: Int, by delta: Int) throws(BlockError)
     -> RefcountStep<Void>
@@ -66,6 +69,7 @@ extension Tables {
       if delta < 0, value == 1 {
         firstFree = min(firstFree, index)
         metadataClusters.remove(index)
+        forgetStreams(at: index)
       }
     }
     return .done(())
@@ -111,6 +115,18 @@ extension Tables {
   mutating func allocate(_ count: Int) throws(BlockError) -> RefcountStep<ClusterRun> {
     var position = 0
     return try allocate(count, minimum: 1, from: &position)
+  }
+
+  /// Takes `cluster` if it is free and its refcount has a block; says whether it did.
+  mutating func takeIfFree(_ cluster: Int) throws(BlockError) -> RefcountStep<Bool> {
+    let (tableIndex, _) = geometry.refcountPosition(of: ClusterIndex(cluster))
+    guard try blockOffset(tableIndex) != 0 else { return .done(false) }
+    switch try refcount(cluster) {
+    case .missing(let tableIndex): return .missing(tableIndex: tableIndex)
+    case .done(let count):
+      if count == 0 { _ = try take(ClusterRun(first: cluster, count: 1)) }
+      return .done(count == 0)
+    }
   }
 
   /// Notes that `clusters` are not free, if none before them is.

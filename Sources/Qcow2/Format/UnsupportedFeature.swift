@@ -2,8 +2,6 @@
 ///
 /// Images with it are refused by name, never misread.
 public enum UnsupportedFeature: Hashable, Sendable, CaseIterable {
-  /// Clusters stored compressed: found when a mapping is looked up, not at opening.
-  case compressedClusters
   /// The legacy AES encryption.
   case aesEncryption
   /// LUKS encryption.
@@ -12,7 +10,6 @@ public enum UnsupportedFeature: Hashable, Sendable, CaseIterable {
   /// What messages call it.
   public var name: String {
     switch self {
-    case .compressedClusters: "compressed clusters"
     case .aesEncryption: "AES encryption"
     case .luksEncryption: "LUKS encryption"
     }

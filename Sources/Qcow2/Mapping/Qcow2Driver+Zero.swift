@@ -145,6 +145,7 @@ extension Qcow2Driver {
     try await allocationLocks.withLock(cluster) { () async throws(BlockError) in
       let run = try await lookUp(unit.lower, 1)
       if case .data = run.kind { return false }
+      if run.kind.isCompressed { return false }
       guard try await readsZero(ByteRange(unit.lower, piece.lower)),
         try await readsZero(ByteRange(piece.upper, unit.upper))
       else { return false }

@@ -38,7 +38,12 @@ extension Tables {
       guard let new = entry(index, old), new != old else { continue }
       l2.store(new, at: first + index, of: slice)
       isChanged = true
-      if let clusters = references(of: old.entry), clusters != references(of: new.entry) {
+      if let clusters = references(of: old.entry),
+        // A new stream has references of its own, even to the same cluster.
+        old.entry.isCompressed || clusters != references(of: new.entry),
+        // A damaged entry may name metadata, which stays what it is.
+        !clusters.contains(where: { metadataClusters.contains($0) })
+      {
         note(removed: clusters, mayPunch: mayPunch)
       }
     }

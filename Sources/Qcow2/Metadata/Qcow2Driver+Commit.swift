@@ -177,7 +177,9 @@ extension Qcow2Driver {
     for cluster in reference.cluster..<reference.cluster + reference.count {
       do throws(BlockError) {
         let count = try await withRefcounts { tables throws(BlockError) in
-          try tables.refcount(cluster)
+          // With no other reference than this one, none may come by a stream that is appended.
+          tables.endStreams(at: cluster)
+          return try tables.refcount(cluster)
         }
         guard count == 1 else { continue }
         try await file.node.discard(

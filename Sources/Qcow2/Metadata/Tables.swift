@@ -55,6 +55,13 @@ struct Tables {
   /// What the last of them met.
   var hindrance: BlockError?
   var metadataClusters = MetadataMap()
+  /// Where the last compressed stream that we wrote ends; the rest of its cluster is free for the
+  /// next one.
+  ///
+  /// Nil when there is no such place.
+  var streamsEnd: Int?
+  /// What was decompressed; clusters that are freed go from there.
+  let decompressed: DecompressedClusters
   /// Whether the header says nothing that a change would make untrue.
   var isHeaderReady = false
   /// Why the image must not be written any more.
@@ -66,6 +73,7 @@ struct Tables {
     hasDataFile = header.header.incompatibleFeatures.contains(.externalDataFile)
     self.l1 = l1
     self.refcountTable = refcountTable
+    decompressed = DecompressedClusters(clusterSize: geometry.clusterSize)
     l1Offset = header.header.l1TableOffset
     refcountTableOffset = header.header.refcountTableOffset
     let clusterSize = geometry.clusterSize
@@ -117,4 +125,15 @@ enum Qcow2Limits {
   static let inactiveTableClusters = 1 << 20
   /// The runs, of a slice or an unmapped table each, that one block status joins: microseconds.
   static let statusSteps = 16
+  /// Contexts of zlib or zstd that are kept for the next cluster, of each direction: as many as
+  /// threads are likely to be at it, at up to 1 MiB each.
+  static let idleCompressionContexts = 8
+  /// Clusters kept decompressed, for who reads one in pieces: a stream for each of many readers.
+  static let decompressedBytes = 4 << 20
+  /// Their number: small ones would make a long list, and large ones are wanted by several readers.
+  static let decompressedClusters = 4...64
+  /// What a compressed write compresses at a time, in bytes: enough for many processors.
+  static let compressionBatch = 1 << 20
+  /// What it compresses at least, in clusters, however large they are.
+  static let compressionBatchClusters = 4
 }
