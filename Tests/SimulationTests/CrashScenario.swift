@@ -31,6 +31,8 @@ struct CrashScenario {
   var renames = false
   /// The granularities of the persistent bitmaps, in bytes.
   var granularities: [Int] = []
+  /// Whether snapshots are made, applied and deleted.
+  var takesSnapshots = false
   /// Whether the first bitmap is removed half-way.
   var removesBitmap = false
 
@@ -55,6 +57,8 @@ struct CrashScenario {
     reopens = Bool.random(using: &random)
     renames = backingLength != nil && Int.random(in: 0..<3, using: &random) == 0
     addBitmaps(&random)
+    takesSnapshots = refcountBits > 1 && Int.random(in: 0..<3, using: &random) == 0
+    if version == .v2, takesSnapshots { grownSize = nil }
   }
 
   /// An image whose refcount table, of one cluster, is nearly full: the work makes it grow.
@@ -135,7 +139,7 @@ struct CrashScenario {
     return OperationSequence(
       count: operationsPerLane / 2, shape: shape,
       random: SeededGenerator(seed: seed, label: "lane \(lane), part \(part)"),
-      firstWrite: 1 + (2 * lane + part) * 1000)
+      firstWrite: 1 + (3 * lane + part) * 1000)
   }
 }
 
@@ -146,7 +150,7 @@ extension CrashScenario: CustomStringConvertible {
       + (backingLength.map { ", backing of \($0)" } ?? "") + (renames ? " (renamed)" : "")
       + (prefilledBytes > 0 ? ", \(prefilledBytes) written before" : "")
       + (granularities.isEmpty ? "" : ", bitmaps \(granularities)")
-      + (removesBitmap ? " (the first removed)" : "")
+      + (removesBitmap ? " (the first removed)" : "") + (takesSnapshots ? ", snapshots" : "")
       + ", \(lanes) guests" + (reopens ? ", reopened half-way" : "")
   }
 }
