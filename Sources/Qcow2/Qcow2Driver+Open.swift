@@ -5,7 +5,8 @@ internal import Synchronization
 extension Qcow2Driver {
   /// Opens the image in `node`, and through the context's gate its backing file.
   ///
-  /// Nothing is written: not even by an opener that may write, before its first change. Throws
+  /// Nothing is written, not even by an opener that may write, before its first change; but an
+  /// image that is marked dirty is repaired. Throws
   /// `invalidImage` with QEMU's texts for what contradicts the format, and `unsupported` for what
   /// this engine does not have.
   public static func open(_ node: BlockNode, _ context: OpenContext) async throws(BlockError)
@@ -14,19 +15,16 @@ extension Qcow2Driver {
     let isReadOnly = context.options.isReadOnly
     let purpose: OpenPurpose =
       context.options.isForCheck ? .check : isReadOnly ? .readOnly : .readWrite
-    let cluster = try await readHeader(of: node, for: purpose)
-    let header = cluster.header
+    var cluster = try await readHeader(of: node, for: purpose)
     if let feature = cluster.unsupportedFeatures(for: purpose).first { throw .unsupported(feature) }
     if purpose != .check, let defect = cluster.regionDefects(fileByteCount: node.length).first {
       throw BlockError(defect)
     }
-    if purpose == .readWrite, header.isDirty {
-      throw BlockError(
-        .unsupported,
-        "the image is marked dirty: its refcounts are stale, and repairing them is not supported "
-          + "yet; run 'qemu-img check -r all' on it, or open it read-only")
-    }
     if purpose == .check { return try openForCheck(cluster, in: node) }
+    if purpose == .readWrite, cluster.header.isDirty {
+      cluster = try await repairDirty(cluster, in: node)
+    }
+    let header = cluster.header
     if let reference = context.options.snapshot {
       let view = try await view(of: cluster, at: reference, in: node)
       return try await make(

@@ -109,6 +109,6 @@ extension Tables {
     l1 += Array(repeating: 0, count: entryCount - l1.count)
     l1Offset = HostOffset(place.first << geometry.clusterBits)
     isL1Moved = true
-    for cluster in place.first..<place.first + place.count { metadataClusters.insert(cluster) }
+    metadataClusters.insert(place.first..<place.first + place.count, as: .activeL1Table)
   }
 }

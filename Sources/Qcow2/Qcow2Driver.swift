@@ -100,7 +100,11 @@ public final class Qcow2Driver: BlockDriver {
 
   /// Writes back all that is cached, and makes it durable.
   public func close() async throws(BlockError) {
-    guard !isReadOnly, tables.withLock({ $0.poison }) == nil else { return }
+    guard !isReadOnly else { return }
+    if let poison = tables.withLock({ $0.poison }) {
+      await noteCorruption(poison)
+      return
+    }
     // The last requests have left: one round writes what is dirty and frees what was removed, the
     // next writes the refcounts that fell. More are needed only if tables move.
     for _ in 0..<4 where tables.withLock({ $0.isDirty }) { try await writeBack() }

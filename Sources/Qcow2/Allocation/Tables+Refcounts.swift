@@ -181,15 +181,4 @@ extension Tables {
     highWater = max(highWater, end)
     return ClusterRun(first: run.first, count: run.count, isPristine: isPristine)
   }
-
-  /// Ends writing, and throws, if clusters that are about to be taken hold metadata.
-  ///
-  /// They have refcount 0 then: the image is damaged, and using them would destroy more.
-  mutating func checkHoldsNoMetadata(_ clusters: Range<Int>) throws(BlockError) {
-    guard let used = clusters.first(where: { metadataClusters.contains($0) }) else { return }
-    let error = BlockError.corruption(
-      "Preventing invalid allocation of cluster \(used), which holds metadata and has refcount 0")
-    poison = error
-    throw error
-  }
 }

@@ -129,22 +129,3 @@ extension Qcow2Driver {
     }
   }
 }
-
-extension Tables {
-  /// Notes every cluster that the header, the L1 table and the refcount table name.
-  mutating func collectMetadataClusters() {
-    for (_, range) in header.regions {
-      for cluster in geometry.clusters(touchedBy: range) { metadataClusters.insert(cluster.value) }
-    }
-    for entry in l1 {
-      if let table = L1Entry(rawValue: entry).l2Table {
-        metadataClusters.insert(table.value >> geometry.clusterBits)
-      }
-    }
-    for entry in refcountTable {
-      if let block = RefcountTableEntry(rawValue: entry).checkedBlock(geometry: geometry) {
-        metadataClusters.insert(block.value >> geometry.clusterBits)
-      }
-    }
-  }
-}

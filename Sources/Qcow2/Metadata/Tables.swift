@@ -53,7 +53,7 @@ struct Tables {
   var hindered: [RemovedReference] = []
   /// What the last of them met.
   var hindrance: BlockError?
-  var metadataClusters: Set<Int> = []
+  var metadataClusters = MetadataMap()
   /// Whether the header says nothing that a change would make untrue.
   var isHeaderReady = false
   /// Why the image must not be written any more.

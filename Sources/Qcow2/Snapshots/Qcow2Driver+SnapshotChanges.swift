@@ -65,7 +65,7 @@ extension Qcow2Driver {
     var place = HostOffset.zero
     var isRaised = false
     do throws(BlockError) {
-      place = try await writeL1(l1)
+      place = try await writeL1(l1, as: .activeL1Table)
       try await raiseRefcounts(by: &rises)
       isRaised = true
       try await makeDurable()
@@ -148,7 +148,7 @@ extension Tables {
     isL1Moved = false
     for entry in new {
       if let table = L1Entry(rawValue: entry).l2Table {
-        metadataClusters.insert(table.value >> geometry.clusterBits)
+        metadataClusters.insert(table.value >> geometry.clusterBits, as: .activeL2Table)
       }
     }
   }

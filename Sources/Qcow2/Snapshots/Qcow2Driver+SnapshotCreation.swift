@@ -51,7 +51,8 @@ extension Qcow2Driver {
     var new = StoredSnapshots()
     var isRaised = false
     do throws(BlockError) {
-      entry.l1TableOffset = try await writeL1(tables.withLock { $0.l1 })
+      entry.l1TableOffset = try await writeL1(
+        tables.withLock { $0.l1 }, as: .inactiveL1Table)
       new = try await writeSnapshotTable(old.entries + [entry])
       try await raiseRefcounts(by: &active.counts)
       isRaised = true
@@ -85,9 +86,11 @@ extension Qcow2Driver {
   }
 
   /// Writes an L1 table to new clusters, without copied flags; answers where, 0 for an empty one.
-  func writeL1(_ l1: [UInt64]) async throws(BlockError) -> HostOffset {
+  func writeL1(
+    _ l1: [UInt64], as owner: MetadataOwner
+  ) async throws(BlockError) -> HostOffset {
     if l1.isEmpty { return .zero }
     return try await writeMetadata(
-      encodeTable(l1.map { L1Entry(rawValue: $0).copied(false).rawValue }))
+      encodeTable(l1.map { L1Entry(rawValue: $0).copied(false).rawValue }), as: owner)
   }
 }

@@ -102,7 +102,8 @@ extension Qcow2Driver: SnapshotStore {
       throw BlockError(.invalidArgument, "Snapshot table is too big", errno: .fileTooLarge)
     }
     return StoredSnapshots(
-      entries: entries, offset: try await writeMetadata(bytes), byteCount: bytes.count)
+      entries: entries, offset: try await writeMetadata(bytes, as: .snapshotTable),
+      byteCount: bytes.count)
   }
 
   /// Makes the header name another snapshot table, which is durable with all that it names.
@@ -144,9 +145,10 @@ extension Tables {
   /// reading them all would make the first write slow.
   mutating func collectMetadataClusters(of stored: StoredSnapshots) {
     var room = Qcow2Limits.inactiveTableClusters
-    for range in [stored.range] + stored.l1Ranges(geometry) {
+    let tables = stored.l1Ranges(geometry).map { ($0, MetadataOwner.inactiveL1Table) }
+    for (range, owner) in [(stored.range, MetadataOwner.snapshotTable)] + tables {
       for cluster in geometry.clusters(touchedBy: range).prefix(room) {
-        metadataClusters.insert(cluster.value)
+        metadataClusters.insert(cluster.value, as: owner)
         room -= 1
       }
     }
