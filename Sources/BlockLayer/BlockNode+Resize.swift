@@ -20,17 +20,7 @@ extension BlockNode {
     guard length >= 0 else {
       throw BlockError(.invalidArgument, "Parameter 'size' expects a >0 size", node: name)
     }
-    // The bits of a cut-off end must not be lost while the driver can still fail.
-    try bitmaps.checkResizable(to: length)
-    if let store = driver as? any PersistentBitmapStore {
-      for bitmap in bitmaps.all where bitmap.isPersistent {
-        do {
-          try store.checkStorable(granularity: bitmap.granularity, length: length)
-        } catch {
-          throw error.prefixed("Cannot keep bitmap '\(bitmap.name ?? "")' at that size")
-        }
-      }
-    }
+    try checkResizable(to: length)
     do {
       try await image.resize(to: length)
     } catch {
@@ -39,5 +29,19 @@ extension BlockNode {
     }
     bitmaps.follow(nodeLength: driver.length)
     writes.add(1, ordering: .releasing)
+  }
+
+  /// Throws the refusal of a bitmap to have another length, or to be stored with it.
+  func checkResizable(to length: Int) throws(BlockError) {
+    // The bits of a cut-off end must not be lost while the driver can still fail.
+    try bitmaps.checkResizable(to: length)
+    guard let store = driver as? any PersistentBitmapStore else { return }
+    for bitmap in bitmaps.all where bitmap.isPersistent {
+      do {
+        try store.checkStorable(granularity: bitmap.granularity, length: length)
+      } catch {
+        throw error.prefixed("Cannot keep bitmap '\(bitmap.name ?? "")' at that size")
+      }
+    }
   }
 }

@@ -31,66 +31,6 @@ public protocol PersistentBitmapStore: BlockDriver {
   ) async throws(BlockError)
 }
 
-/// A driver that can tell whether its image is consistent.
-public protocol CheckableImage: BlockDriver {
-  /// Walks all references of the image, read-only. Throws when the check could not be completed.
-  func check() async throws(BlockError) -> ImageCheck
-}
-
-/// What a check found.
-public struct ImageCheck: Sendable {
-  /// One finding.
-  public struct Finding: Sendable, Hashable {
-    /// How bad it is.
-    public enum Kind: Sendable, Hashable {
-      /// Space is wasted; no data is in danger.
-      case leak
-      /// Data may be wrong, or the next write may make it so.
-      case corruption
-      /// Something could not be checked: nothing can be said about it.
-      case checkError
-    }
-    /// How bad it is.
-    public let kind: Kind
-    /// What and where, in one line.
-    public let message: String
-
-    /// Makes a finding.
-    public init(_ kind: Kind, _ message: String) {
-      self.kind = kind
-      self.message = message
-    }
-  }
-
-  /// The findings in the order of the walk, check errors last.
-  ///
-  /// Above a stated limit only the counters go on.
-  public var findings: [Finding] = []
-  /// Whether every reference could be followed.
-  ///
-  /// Where not, clusters that look leaked may be in use: nothing must be freed.
-  public var isComplete = true
-  /// The number of leaked clusters.
-  public var leaks = 0
-  /// The number of corruptions.
-  public var corruptions = 0
-  /// The number of places that could not be checked.
-  public var checkErrors = 0
-  /// The end of the last cluster in use, in bytes of the file.
-  public var imageEndOffset = 0
-  /// The number of guest clusters.
-  public var totalClusters = 0
-  /// The number of guest clusters with a host cluster of their own.
-  public var allocatedClusters = 0
-  /// The number of those that do not follow their predecessor on the host.
-  public var fragmentedClusters = 0
-  /// The number of compressed clusters.
-  public var compressedClusters = 0
-
-  /// An empty result.
-  public init() {}
-}
-
 /// A driver whose image can change its size.
 public protocol ResizableImage: BlockDriver {
   /// Makes the image `length` bytes long. New bytes read as zeros.

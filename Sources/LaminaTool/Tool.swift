@@ -16,6 +16,7 @@ struct Tool: Sendable {
     ("check", "look for leaks and corruptions", CheckCommand.run),
     ("compare", "compare the contents of two images", CompareCommand.run),
     ("map", "tell where an image's bytes are", MapCommand.run),
+    ("snapshot", "list, create, apply and delete internal snapshots", SnapshotCommand.run),
     ("rebase", "change the backing file that an image names", RebaseCommand.run),
     ("io", "read and write an image", IOCommand.run),
     (

@@ -24,7 +24,15 @@ extension Qcow2Driver: ResizableImage {
         .invalidArgument,
         "The image size is too large for file format 'qcow2' (try using a larger cluster size)")
     }
+    let snapshots = try await storedSnapshots()
+    guard version == .v3 || snapshots.entries.isEmpty else {
+      throw BlockError(.unsupported, "Can't resize a v2 image which has snapshots")
+    }
     try await prepareForChanges()
+    try await commitLock.withLock { () async throws(BlockError) in
+      try await settle()
+      try await dropTablesBeyondDisk()
+    }
     try await growL1(to: geometry.l1EntryCount(forSize: length))
     try await dataFile?.node.resize(to: length)
     try await hideOldContents(from: old, to: length)
@@ -101,6 +109,6 @@ extension Tables {
     l1 += Array(repeating: 0, count: entryCount - l1.count)
     l1Offset = HostOffset(place.first << geometry.clusterBits)
     isL1Moved = true
-    for cluster in place.first..<place.first + place.count { metadataClusters.insert(cluster) }
+    metadataClusters.insert(place.first..<place.first + place.count, as: .activeL1Table)
   }
 }

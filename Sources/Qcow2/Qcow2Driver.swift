@@ -13,6 +13,7 @@ internal import Synchronization
 /// - Free clusters and refcounts: `Allocation/`. Compressed clusters: `Compressed/`.
 /// - What is in memory (`Metadata/Tables`), and how it gets to disk in order (`+Commit`,
 /// `+Header`).
+/// - Internal snapshots: `Snapshots/`.
 /// - Dirty bitmaps in the image: `Bitmaps/`. Consistency: `Check/`. What an image says of itself:
 ///   `Information/`.
 ///
@@ -56,6 +57,8 @@ public final class Qcow2Driver: BlockDriver {
   let holes = Atomic<Finding>(.unknown)
   /// The bitmaps of the image, as they are on disk.
   let storedBitmaps: Mutex<StoredBitmaps>
+  /// The snapshot table, as it is on disk; nil until it was read.
+  let snapshotTable = Mutex<StoredSnapshots?>(nil)
   #if MUTANT_IN_USE_AFTER_WRITE
   let bitmapClaimIsDue = Atomic<Bool>(false)
   #endif
@@ -107,7 +110,11 @@ public final class Qcow2Driver: BlockDriver {
 
   /// Writes back all that is cached, and makes it durable.
   public func close() async throws(BlockError) {
-    guard !isReadOnly, tables.withLock({ $0.poison }) == nil else { return }
+    guard !isReadOnly else { return }
+    if let poison = tables.withLock({ $0.poison }) {
+      await noteCorruption(poison)
+      return
+    }
     // The last requests have left: one round writes what is dirty and frees what was removed, the
     // next writes the refcounts that fell. More are needed only if tables move.
     for _ in 0..<4 where tables.withLock({ $0.isDirty }) { try await writeBack() }

@@ -18,7 +18,7 @@ struct ClusterRun: Sendable {
 
 /// Refcounts in memory: reading them, changing them, and finding clusters that are free.
 extension Tables {
-  private var codec: RefcountBlock { RefcountBlock(order: geometry.refcountOrder) }
+  var codec: RefcountBlock { RefcountBlock(order: geometry.refcountOrder) }
 
   /// The offset of the block at `tableIndex`; 0 for none.
   ///
@@ -75,7 +75,7 @@ extension Tables {
     return .done(())
   }
 
-  private mutating func store(
+  mutating func store(
     _ value: UInt64, at entry: Int, of block: CachedRefcountBlock
   ) {
     var span = block.bytes.mutableSpan
@@ -196,16 +196,5 @@ extension Tables {
     let isPristine = run.first >= highWater
     highWater = max(highWater, end)
     return ClusterRun(first: run.first, count: run.count, isPristine: isPristine)
-  }
-
-  /// Ends writing, and throws, if clusters that are about to be taken hold metadata.
-  ///
-  /// They have refcount 0 then: the image is damaged, and using them would destroy more.
-  mutating func checkHoldsNoMetadata(_ clusters: Range<Int>) throws(BlockError) {
-    guard let used = clusters.first(where: { metadataClusters.contains($0) }) else { return }
-    let error = BlockError.corruption(
-      "Preventing invalid allocation of cluster \(used), which holds metadata and has refcount 0")
-    poison = error
-    throw error
   }
 }

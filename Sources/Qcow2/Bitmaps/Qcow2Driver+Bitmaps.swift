@@ -30,6 +30,7 @@ extension Qcow2Driver: PersistentBitmapStore {
         guard isReadOnly else { throw error }
       }
     }
+    if !isReadOnly { tables.withLock { places.note(in: &$0.metadataClusters) } }
     return bitmaps
   }
 
@@ -253,9 +254,10 @@ extension Qcow2Driver: PersistentBitmapStore {
           table.append(BitmapTableEntry(.allZeros).rawValue)
           continue
         }
-        table.append(BitmapTableEntry(.data(try await writeMetadata(bytes))).rawValue)
+        let place = try await writeMetadata(bytes, as: .bitmapData)
+        table.append(BitmapTableEntry(.data(place)).rawValue)
       }
-      let offset = try await writeMetadata(encodeTable(table))
+      let offset = try await writeMetadata(encodeTable(table), as: .bitmapTable)
       return BitmapDirectoryEntry(
         name: EmbeddedName(bytes: Array(name.utf8)), granularityBits: granularityBits,
         flags: bitmap.isEnabled ? .auto : [], tableOffset: offset, tableEntryCount: table.count)

@@ -5,6 +5,9 @@ public import Primitives
 public enum HeaderFieldGroup: Hashable, Sendable, CaseIterable {
   /// The virtual size: 8 bytes at 24.
   case virtualSize
+  /// Virtual size, and size and place of the active L1 table, with the encryption method between
+  /// them, which does not change: 24 bytes at 24.
+  case sizeAndL1Table
   /// Size and place of the active L1 table: 12 bytes at 36.
   case l1Table
   /// Place and size of the refcount table: 12 bytes at 48.
@@ -20,6 +23,7 @@ public enum HeaderFieldGroup: Hashable, Sendable, CaseIterable {
   public var range: ByteRange {
     switch self {
     case .virtualSize: ByteRange(24, 32)
+    case .sizeAndL1Table: ByteRange(24, 48)
     case .l1Table: ByteRange(36, 48)
     case .refcountTable: ByteRange(48, 60)
     case .snapshotTable: ByteRange(60, 72)

@@ -7,7 +7,18 @@ internal import Synchronization
 /// are taken, filled with the data and what was around it, and then mapped.
 extension Qcow2Driver {
   /// Writes the bytes of `range`.
+  ///
+  /// Metadata that is found wrong ends writing: the image is marked as corrupt, and still reads.
   public func write(_ range: ByteRange, from bytes: RawSpan) async throws(BlockError) {
+    do {
+      try await writeData(range, bytes)
+    } catch {
+      await noteCorruption(error)
+      throw error
+    }
+  }
+
+  private func writeData(_ range: ByteRange, _ bytes: RawSpan) async throws(BlockError) {
     try await prepareForChanges()
     var done = 0
     while done < range.count {

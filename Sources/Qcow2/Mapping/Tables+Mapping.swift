@@ -95,6 +95,7 @@ extension Tables {
     guard geometry.isClusterAligned(table) else {
       throw .misalignedTable(table, l1Index: l1Index)
     }
+    try checkIsTable(table, l1Index: l1Index)
     return entry.isCopied ? .writable : .shared(table.value)
   }
 
@@ -106,7 +107,7 @@ extension Tables {
     case .done(let run):
       let offset = HostOffset(run.first << geometry.clusterBits)
       newTables.insert(offset.value)
-      metadataClusters.insert(run.first)
+      metadataClusters.insert(run.first, as: .activeL2Table)
       l1[l1Index] = L1Entry(l2Table: offset, isCopied: true).rawValue
       dirtyL1.insert(l1Index)
       return .done(())
@@ -124,7 +125,7 @@ extension Tables {
   mutating func replaceTable(_ l1Index: Int, old: Int, new: Int) {
     l1[l1Index] = L1Entry(l2Table: HostOffset(new), isCopied: true).rawValue
     dirtyL1.insert(l1Index)
-    metadataClusters.insert(new >> geometry.clusterBits)
+    metadataClusters.insert(new >> geometry.clusterBits, as: .activeL2Table)
     l2.drop(from: old, to: old + geometry.clusterSize)
     let cluster = old >> geometry.clusterBits
     note(removed: cluster..<cluster + 1, mayPunch: false)
@@ -139,12 +140,8 @@ extension Tables {
       throw .corruption(
         "data cluster offset 0x\(String(host.lower, radix: 16)) is beyond the end of the file")
     }
-    for cluster in host.lower >> geometry.clusterBits...(host.upper - 1) >> geometry.clusterBits
-    where metadataClusters.contains(cluster) {
-      let error = BlockError.corruption(
-        "Preventing invalid write on metadata (cluster \(cluster) is mapped as data)")
-      poison = error
-      throw error
+    for cluster in host.lower >> geometry.clusterBits...(host.upper - 1) >> geometry.clusterBits {
+      if let owner = metadataClusters[cluster] { throw preventWrite(over: owner, cluster: cluster) }
     }
   }
 }

@@ -26,7 +26,14 @@ extension Qcow2Driver {
     try checkNotPoisoned()
     tables.withLock { $0.retryHindered() }
     await releaseRetired()
-    if let plan = tables.withLock({ $0.takePlan(epochs) }) {
+    let plan: CommitPlan?
+    do {
+      plan = try tables.withLock { tables throws(BlockError) in try tables.takePlan(epochs) }
+    } catch {
+      await noteCorruptionLocked(error)
+      throw error
+    }
+    if let plan {
       do throws(BlockError) {
         try await perform(plan)
         if !plan.removed.isEmpty { try await flushFile() }

@@ -53,7 +53,7 @@ struct Tables {
   var hindered: [RemovedReference] = []
   /// What the last of them met.
   var hindrance: BlockError?
-  var metadataClusters: Set<Int> = []
+  var metadataClusters = MetadataMap()
   /// Where the last compressed stream that we wrote ends; the rest of its cluster is free for the
   /// next one.
   ///
@@ -117,6 +117,9 @@ enum Qcow2Limits {
   static let allocationRun = 8 << 20
   /// Data and its copied surroundings up to this size are written with one call.
   static let mergedWrite = 1 << 20
+  /// Clusters of snapshots' L1 tables that are guarded against being written as data: a damaged
+  /// table can claim any number, and each takes some 20 bytes.
+  static let inactiveTableClusters = 1 << 20
   /// The runs, of a slice or an unmapped table each, that one block status joins: microseconds.
   static let statusSteps = 16
   /// Contexts of zlib or zstd that are kept for the next cluster, of each direction: as many as

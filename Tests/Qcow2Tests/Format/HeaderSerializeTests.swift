@@ -126,6 +126,7 @@ import Testing
     header.autoclearFeatures = .bitmaps
     let expected: [HeaderFieldGroup: String] = [
       .virtualSize: "00000000 12340000",
+      .sizeAndL1Table: "00000000 12340000 00000000 00000007 00000000 00050000",
       .l1Table: "00000007 00000000 00050000",
       .refcountTable: "00000000 00090000 00000002",
       .snapshotTable: "00000003 00000000 000a0000",
