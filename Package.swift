@@ -75,7 +75,8 @@ let package = Package(
         "BlockLayer", "Primitives", "Execution", "DirtyBitmap", systemPackage, "CZlib",
         .target(name: "CZstd", condition: .when(traits: ["Zstd"])),
       ]),
-    library("ImageOps", ["BlockLayer", "Primitives"]),
+    library(
+      "ImageOps", ["BlockLayer", "Primitives", "Execution", "DirtyBitmap", systemPackage]),
     library("BlockTestKit", ["Primitives", "Execution", "BlockLayer", systemPackage]),
     library(
       "BackupJob", ["Primitives", "Execution", "DirtyBitmap", "BlockLayer", systemPackage]),
@@ -135,6 +136,12 @@ let package = Package(
       [
         "BackupJob", "Lamina", "BlockTestKit", "BlockLayer", "Qcow2", "ImageOps", "Execution",
         "DirtyBitmap", "Primitives", systemPackage,
+      ]),
+    tests(
+      "ImageOpsTests",
+      [
+        "ImageOps", "Lamina", "BlockTestKit", "BlockLayer", "Qcow2", "DirtyBitmap", "Execution",
+        "Primitives", "QEMUTools", systemPackage,
       ]),
     tests("LaminaTestKitTests", ["LaminaTestKit", systemPackage]),
     tests("ScenarioTests", ["LaminaTestKit", systemPackage]),

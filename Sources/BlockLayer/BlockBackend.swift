@@ -81,7 +81,11 @@ public final class BlockBackend: Sendable {
   }
 
   /// Gives the disk another length; its bitmaps follow, and growth dirties nothing.
-  public func resize(to length: Int) async throws(BlockError) {
+  ///
+  /// See `BlockNode.resize(to:mayShrink:preallocation:)`.
+  public func resize(
+    to length: Int, mayShrink: Bool = false, preallocation: Preallocation = .off
+  ) async throws(BlockError) {
     guard let graph else { throw BlockError(.closed, "the graph of the disk is gone") }
     let old = permissions
     try change(
@@ -89,7 +93,7 @@ public final class BlockBackend: Sendable {
     defer { try? change(permissions: old) }
     let node = self.node
     try await graph.drained(node) { () async throws(BlockError) in
-      try await node.resize(to: length)
+      try await node.resize(to: length, mayShrink: mayShrink, preallocation: preallocation)
     }
   }
 

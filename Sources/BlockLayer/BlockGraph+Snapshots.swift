@@ -50,8 +50,14 @@ extension BlockGraph {
         user: "a snapshot that is applied")
       defer { edge.detach() }
       try image.checkResizable(to: snapshot.length)
-      defer { image.markAllDirty() }
-      try await store.applySnapshot(reference)
+      do throws(BlockError) {
+        try await store.applySnapshot(reference)
+      } catch {
+        // What was refused has changed nothing; whatever else failed may have come late.
+        if !error.isRefusalOfSnapshot { image.markAllDirty() }
+        throw error
+      }
+      image.markAllDirty()
     }
   }
 
@@ -104,6 +110,13 @@ extension BlockNode {
   fileprivate func markAllDirty() {
     bitmaps.follow(nodeLength: length)
     bitmaps.record(ByteRange(0, length), nodeLength: length)
+  }
+}
+
+extension BlockError {
+  /// Whether a driver refused to apply a snapshot before it changed anything.
+  fileprivate var isRefusalOfSnapshot: Bool {
+    [.notFound, .invalidArgument, .invalidImage, .corrupt, .unsupported].contains(code)
   }
 }
 

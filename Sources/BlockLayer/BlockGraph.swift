@@ -147,9 +147,9 @@ public final class BlockGraph: Sendable {
     fileOptions.confinement = confinement
     let driver = try await registry.hostOpener()(path, fileOptions)
     let isRoot = options.format == "file"
-    let file = try register(
-      driver, isRoot ? options.nodeName : nil,
-      NodeOptions(isReadOnly: options.isReadOnly, discard: options.node.discard))
+    var nodeOptions = NodeOptions(isReadOnly: options.isReadOnly, discard: options.node.discard)
+    nodeOptions.ignoresFlush = options.node.ignoresFlush
+    let file = try register(driver, isRoot ? options.nodeName : nil, nodeOptions)
     ancestry.opened.add(file)
     if isRoot, options.snapshot == nil { return file }
     if isRoot { throw BlockError(.unsupported, "file images have no internal snapshots") }

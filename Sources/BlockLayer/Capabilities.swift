@@ -1,8 +1,12 @@
 public import DirtyBitmap
+public import Primitives
 public import SystemPackage
 
 /// A driver that keeps dirty bitmaps in its image.
 public protocol PersistentBitmapStore: BlockDriver {
+  /// Whether the image's version can hold bitmaps at all.
+  var holdsBitmaps: Bool { get }
+
   /// The bitmaps in the image, the first of the directory first; an image's broken bitmap comes
   /// back inconsistent, never as an error. On a writable image they are claimed (marked in use)
   /// before the first write, not now.
@@ -31,10 +35,52 @@ public protocol PersistentBitmapStore: BlockDriver {
   ) async throws(BlockError)
 }
 
+extension PersistentBitmapStore {
+  /// It can.
+  public var holdsBitmaps: Bool { true }
+}
+
 /// A driver whose image can change its size.
 public protocol ResizableImage: BlockDriver {
   /// Makes the image `length` bytes long. New bytes read as zeros.
   func resize(to length: Int) async throws(BlockError)
+
+  /// Makes the image `length` bytes long, no shorter than it is, with space for what is new as
+  /// `preallocation` says.
+  func grow(to length: Int, _ preallocation: Preallocation) async throws(BlockError)
+}
+
+extension ResizableImage {
+  /// Makes the image longer; reserves what is new, if it can, or writes it.
+  public func grow(to length: Int, _ preallocation: Preallocation) async throws(BlockError) {
+    let new = ByteRange(min(self.length, length), length)
+    switch preallocation {
+    case .off: try await resize(to: length)
+    case .falloc where self is any SpaceReserving:
+      try await resize(to: length)
+      if !new.isEmpty { try await (self as? any SpaceReserving)?.reserveSpace(new) }
+    case .full where limits.growsOnWrite:
+      let zeros = IOBuffer(byteCount: min(new.count, 1 << 20), zeroed: true)
+      var rest = new
+      while !rest.isEmpty {
+        let piece = rest.prefix(zeros.byteCount)
+        try await write(piece, from: zeros.bytes.slice(ByteRange(0, piece.count)))
+        rest = rest.dropFirst(piece.count)
+      }
+      try await resize(to: length)
+    case .metadata, .falloc, .full:
+      throw BlockError(
+        .unsupported, "Unsupported preallocation mode: \(preallocation.rawValue)")
+    }
+  }
+}
+
+/// A driver that can have its host reserve space.
+public protocol SpaceReserving: BlockDriver {
+  /// Reserves space for `range`, so that writing there finds room; what it holds stays.
+  ///
+  /// What lies beyond the end reads as zeros, and the node is longer then.
+  func reserveSpace(_ range: ByteRange) async throws(BlockError)
 }
 
 /// A driver with a backing file recorded in its image.

@@ -16,7 +16,9 @@ public protocol SnapshotStore: BlockDriver {
 
   /// Gives the disk the contents and the length of a snapshot, durably; what it held is lost.
   ///
-  /// Throws `notFound` for a snapshot that is not there.
+  /// Throws `notFound` for a snapshot that is not there. This, `invalidArgument`, `invalidImage`,
+  /// `corrupt` and `unsupported` say that nothing has changed; after any other error the disk may
+  /// be the old one or the snapshot.
   func applySnapshot(_ reference: SnapshotReference) async throws(BlockError)
 
   /// Removes a snapshot, durably; the disk stays as it is.

@@ -6,7 +6,8 @@ internal import Synchronization
 /// The qcow2 format, versions 2 and 3: a guest disk in a file that holds only what was written.
 ///
 /// Table of contents
-/// - Opening: `Qcow2Driver+Open`. Creating: `Qcow2Creation`. Growing: `Qcow2Driver+Resize`.
+/// - Opening: `Qcow2Driver+Open`. Creating: `Qcow2Creation`. Another size: `Resize/`.
+///   Other properties: `Amend/`.
 /// - Bytes and values, without any I/O: `Format/`.
 /// - From a guest offset to a run: `Mapping/Lookup`, `+Lookup`; reading `+Read`; writing `+Write`,
 ///   `+Zero`, `+Tables`.
@@ -30,7 +31,6 @@ public final class Qcow2Driver: BlockDriver {
   /// Where guest data is, if not in `file`.
   let dataFile: BlockEdge?
   let geometry: Geometry
-  let version: FormatVersion
   let isReadOnly: Bool
   /// Whether only `check` and `information` may be asked of it.
   let isForCheck: Bool
@@ -76,11 +76,13 @@ public final class Qcow2Driver: BlockDriver {
     codec = ClusterCodec(
       tables.header.header.compressionType, clusterSize: tables.geometry.clusterSize)
     decompressed = tables.decompressed
-    version = tables.header.header.version
     virtualSize = Atomic(tables.header.header.virtualSize)
     self.tables = Mutex(tables)
     storedBitmaps = Mutex(StoredBitmaps())
   }
+
+  /// The version of the format, which amending changes.
+  var version: FormatVersion { tables.withLock { $0.header.header.version } }
 
   /// The virtual size in bytes.
   public var length: Int { virtualSize.load(ordering: .acquiring) }
@@ -115,9 +117,7 @@ public final class Qcow2Driver: BlockDriver {
       await noteCorruption(poison)
       return
     }
-    // The last requests have left: one round writes what is dirty and frees what was removed, the
-    // next writes the refcounts that fell. More are needed only if tables move.
-    for _ in 0..<4 where tables.withLock({ $0.isDirty }) { try await writeBack() }
+    try await writeAllBack()
     if tables.withLock({ !$0.hindered.isEmpty }) {
       try await commitLock.withLock { () async throws(BlockError) in try await commit() }
       try await writeBack()

@@ -25,6 +25,7 @@ struct ImageAudit {
     bytes = image.bytes
     guard parseHeader() else { return }
     walkMappings()
+    walkSnapshots()
     walkBitmaps()
     walkRefcountStructures()
     compare()
@@ -56,7 +57,7 @@ struct ImageAudit {
     clusterBits = half(20)
     virtualSize = Int(word(24))
     refcountBits = half(4) == 2 ? 16 : 1 << half(96)
-    guard (9...21).contains(clusterBits), refcountBits <= 64, half(60) == 0 else {
+    guard (9...21).contains(clusterBits), refcountBits <= 64 else {
       corruptions.append("header fields out of range")
       return false
     }
@@ -79,9 +80,17 @@ struct ImageAudit {
       corruptions.append("the L1 table of \(entries) entries is too short")
       return
     }
+    walkTree(l1, entries, isActive: true)
+  }
+
+  /// Each way to a cluster is a reference; the flags of snapshots' tables mean nothing.
+  private mutating func walkTree(_ l1: Int, _ entries: Int, isActive: Bool) {
+    let perTable = clusterSize / 8
     if entries > 0 {
-      refer(l1, "the L1 table", count: (entries * 8).dividedRoundingUp(by: clusterSize))
+      refer(l1, "an L1 table", count: (entries * 8).dividedRoundingUp(by: clusterSize))
     }
+    let flags = copied.count
+    defer { if !isActive { copied.removeLast(copied.count - flags) } }
     for index in 0..<entries {
       let entry = word(l1 + index * 8)
       let table = Int(entry & Self.offsetMask)
@@ -130,6 +139,21 @@ struct ImageAudit {
 
   private mutating func note(_ entry: UInt64, _ offset: Int, _ name: String) {
     copied.append((offset >> clusterBits, entry & Self.copiedFlag != 0, name))
+  }
+
+  private mutating func walkSnapshots() {
+    guard half(60) > 0 else { return }
+    let table = Int(word(64))
+    var offset = table
+    for _ in 0..<half(60) {
+      walkTree(Int(word(offset)), half(offset + 8), isActive: false)
+      let names = half(offset + 12)
+      let size = 40 + half(offset + 36) + names >> 16 + names & 0xffff
+      offset += size.roundedUp(to: 8)
+    }
+    refer(
+      table, "the snapshot table",
+      count: (offset - table).dividedRoundingUp(by: clusterSize))
   }
 
   private mutating func walkRefcountStructures() {

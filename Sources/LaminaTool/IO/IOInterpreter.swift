@@ -165,7 +165,7 @@ struct IOInterpreter {
     guard let text = words.last, let size = ByteSize.parse(text) else {
       throw ToolFailure(message: "truncate: a size is needed")
     }
-    try await disk.resize(to: size)
+    try await disk.resize(to: size, mayShrink: true)
   }
 
   private func alloc(_ words: [String]) async throws {

@@ -11,10 +11,8 @@ extension ConsistencyCheck {
   /// A repair clears those that are wrongly set, and sets those that are wrongly clear, unless
   /// something unknown may refer to the cluster too.
   mutating func checkCopiedFlags() async throws(CheckStop) {
-    if repair == .all, needs.rebuild {
-      needs.flags = true
-      return
-    }
+    // Refcounts are not known yet: another walk will come.
+    if repair == .all, needs.rebuild { return }
     let hasOthers = log.result.corruptions + log.result.leaks + log.result.checkErrors > 0
     mayChangeFlags = repair == .all || (repair == .leaks && !hasOthers)
     try await checkL1Flags()

@@ -56,7 +56,7 @@ extension ConsistencyCheck {
         geometry.hasExtendedL2 ? bytes.bigEndian(UInt64.self, at: index * stride + 8) : 0
       if raw == 0, bitmap == 0 { continue }
       let entry = ExtendedL2Entry(entry: L2Entry(rawValue: raw), bitmap: bitmap)
-      checkSubclusters(entry, index, table)
+      if bitmap != 0 { checkSubclusters(entry, index, table) }
       if entry.entry.isCompressed {
         countCompressed(entry.entry, index, table, &statistics)
       } else if isToBeHollowed(entry, table) {

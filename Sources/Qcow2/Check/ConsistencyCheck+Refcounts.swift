@@ -268,7 +268,8 @@ extension ConsistencyCheck {
     if refcount == 0, references == 0 { return }
     // With one reference a copied flag that is set tells the truth, and one that is clear costs a
     // copy: neither counts besides the leak. A change of snapshots that was cut off leaves such.
-    let isOneLeaked = references == 1 && refcount > 1
+    // A repair trusts a flag only where nothing unknown may refer to the cluster too.
+    let isOneLeaked = references == 1 && refcount > 1 && (repair == nil || isEverythingKnown)
     counts.setRefcount(isOneLeaked ? nil : refcount, of: cluster)
     guard cluster < comparison.end else {
       if references == 0, comparison.change(cluster, from: refcount, to: 0) {

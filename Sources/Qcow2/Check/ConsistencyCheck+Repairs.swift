@@ -15,8 +15,6 @@ struct RepairNeeds {
   var snapshotFindings: [CheckFinding] = []
   /// Whether snapshots are missing from that: what they refer to was not counted.
   var dropsSnapshots = false
-  /// Whether copied flags could not be compared, because refcounts are not known yet.
-  var flags = false
 }
 
 extension ConsistencyCheck {

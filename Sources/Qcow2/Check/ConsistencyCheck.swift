@@ -43,6 +43,8 @@ struct ConsistencyCheck {
   var isCutShort = false
   /// What of `log.defects` is due to the refcount table.
   var defectsOfRefcountTable = 0
+  /// Whether something could not be read: it may be right, and may be read the next time.
+  var hasReadError = false
   /// Whether each refcount block is named by one sound entry, and by nothing else.
   var soundBlocks: [Bool] = []
   /// The clusters of blocks that something else refers to too.
@@ -106,7 +108,7 @@ struct ConsistencyCheck {
 
   /// Whether every reference was followed, but for those to refcount structures: what no reference
   /// was counted to is free.
-  var isEverythingKnown: Bool { log.defects == defectsOfRefcountTable }
+  var isEverythingKnown: Bool { !hasReadError && log.defects == defectsOfRefcountTable }
 
   private mutating func findStructures() async throws(CheckStop) {
     try claimRange(ByteRange(0, geometry.clusterSize), .header)
@@ -218,6 +220,7 @@ extension ConsistencyCheck {
       var part = bytes.slice(ByteRange(0, range.count))
       try await node.read(range, into: &part)
     } catch {
+      hasReadError = true
       log.addError(
         "Could not read \(owner.name), bytes \(range) of the file: \(error.message)")
       return .failed

@@ -16,6 +16,11 @@ public enum HeaderFieldGroup: Hashable, Sendable, CaseIterable {
   case snapshotTable
   /// The incompatible feature bits: 8 bytes at 72, version 3 only.
   case incompatibleFeatures
+  /// The compatible feature bits: 8 bytes at 80, version 3 only.
+  case compatibleFeatures
+  /// Place, size and width of the refcounts, and what stands between: 52 bytes at 48, version 3
+  /// only.
+  case refcounts
   /// The autoclear feature bits: 8 bytes at 88, version 3 only.
   case autoclearFeatures
 
@@ -28,6 +33,8 @@ public enum HeaderFieldGroup: Hashable, Sendable, CaseIterable {
     case .refcountTable: ByteRange(48, 60)
     case .snapshotTable: ByteRange(60, 72)
     case .incompatibleFeatures: ByteRange(72, 80)
+    case .compatibleFeatures: ByteRange(80, 88)
+    case .refcounts: ByteRange(48, 100)
     case .autoclearFeatures: ByteRange(88, 96)
     }
   }

@@ -92,7 +92,7 @@ extension Qcow2Driver {
   }
 
   /// The clusters that one step may map: within one L2 table, bounded in length.
-  private func allocationWindow(_ range: ByteRange) -> ByteRange {
+  func allocationWindow(_ range: ByteRange) -> ByteRange {
     let whole = range.roundedOut(to: geometry.clusterSize)
     let tableEnd = (whole.lower / geometry.bytesPerL1Entry + 1)
       .multipliedReportingOverflow(by: geometry.bytesPerL1Entry)

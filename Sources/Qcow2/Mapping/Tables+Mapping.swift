@@ -52,7 +52,7 @@ extension Tables {
   }
 
   /// The clusters of the file in each of which an entry holds a reference.
-  private func references(of entry: L2Entry) -> Range<Int>? {
+  func references(of entry: L2Entry) -> Range<Int>? {
     if hasDataFile { return nil }
     switch entry.kind(clusterBits: geometry.clusterBits) {
     case .normal(let offset), .zeroAllocated(let offset):
@@ -65,7 +65,8 @@ extension Tables {
     }
   }
 
-  private mutating func note(removed clusters: Range<Int>, mayPunch: Bool) {
+  /// Notes that clusters have a reference less, to be given up once that is durable.
+  mutating func note(removed clusters: Range<Int>, mayPunch: Bool) {
     if let last = removed.last, last.cluster + last.count == clusters.lowerBound,
       last.mayPunch == mayPunch
     {

@@ -35,5 +35,13 @@ struct MetadataMap: Sendable {
     words[cluster >> 4] = rest == 0 ? nil : rest
   }
 
+  /// Where the last cluster with metadata ends; 0 without any.
+  ///
+  /// Looks at all of them.
+  var end: Int {
+    guard let last = words.keys.max(), let word = words[last] else { return 0 }
+    return last << 4 + (63 - word.leadingZeroBitCount) >> 2 + 1
+  }
+
   private static func shift(_ cluster: Int) -> UInt64 { UInt64(cluster & 15) << 2 }
 }

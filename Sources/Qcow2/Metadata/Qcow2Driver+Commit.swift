@@ -18,6 +18,14 @@ extension Qcow2Driver {
     try await commitLock.withLock { () async throws(BlockError) in try await commit() }
   }
 
+  /// Writes back until nothing is left to be written.
+  ///
+  /// With no requests under way one round writes what is dirty and frees what was removed, the next
+  /// writes the refcounts that fell. More are needed only if tables move.
+  func writeAllBack() async throws(BlockError) {
+    for _ in 0..<4 where tables.withLock({ $0.isDirty }) { try await writeBack() }
+  }
+
   /// The write-back itself.
   ///
   /// The caller holds `commitLock`. What hinders the freeing of clusters costs space at most: it

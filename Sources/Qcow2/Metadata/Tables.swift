@@ -18,7 +18,8 @@ internal import Primitives
 struct Tables {
   /// The header as it is on disk.
   var header: HeaderCluster
-  let geometry: Geometry
+  /// The sizes; the driver's own copy does not know when the width of refcounts was changed.
+  var geometry: Geometry
   /// Whether guest data is in another file, each cluster at its guest offset.
   let hasDataFile: Bool
 
@@ -115,6 +116,8 @@ enum Qcow2Limits {
   static let dirtySlices = 2048
   /// The longest run that one allocating write takes, in bytes: what a request holds locked.
   static let allocationRun = 8 << 20
+  /// References that one operation takes away before they are freed: some megabytes of memory.
+  static let removedReferences = 1 << 16
   /// Data and its copied surroundings up to this size are written with one call.
   static let mergedWrite = 1 << 20
   /// Clusters of snapshots' L1 tables that are guarded against being written as data: a damaged

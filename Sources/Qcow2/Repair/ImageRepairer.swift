@@ -41,6 +41,10 @@ struct ImageRepairer {
 
   /// Repairs; answers what was done, and what is left.
   mutating func run() async throws(BlockError) -> ImageRepairResult {
+    // A writer clears what it cannot keep true, before it changes anything.
+    if !cluster.header.unknownAutoclearFeatures.isEmpty {
+      try await patchHeader(.autoclearFeatures) { $0.autoclearFeatures.formIntersection(.known) }
+    }
     var first: CheckLog?
     for _ in 0..<Self.mostWalks {
       var walk = ConsistencyCheck(cluster, in: node, limits: limits, repairing: mode)

@@ -132,7 +132,9 @@ extension Qcow2Driver {
       try await body()
       try await makeDurable()
     } catch {
-      throw error.prefixed("\(what), but space in the image could not be given up")
+      throw BlockError(
+        .io, "\(what), but space in the image could not be given up: \(error.message)",
+        errno: error.errno, cause: error)
     }
   }
 }

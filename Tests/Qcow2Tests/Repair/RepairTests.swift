@@ -145,6 +145,34 @@ import Testing
     #expect(hopeless.features == 3)
   }
 
+  @Test func clustersThatWereSharedAreToldOfAndTheNextWriteSeparatesThem() async throws {
+    _ = try await check { image in
+      try await image.setEntry(0, DamagedImage.copied | UInt64(image.data(1)))
+      let result = try await image.repair(.all)
+      #expect(result.remaining.corruptions == 0)
+      #expect(
+        result.remaining.messages == [
+          "offset=6000: Data cluster is mapped more than once (guest offset 0x1000)"
+        ])
+      let node = try await image.graph.open(file: image.file, OpenOptions(format: "qcow2"))
+      let door = try BlockBackend(node, in: image.graph)
+      try await door.fill(9, at: 0, count: 4096)
+      #expect(try await door.read(at: 4096, count: 4096).allSatisfy { $0 == 1 })
+      await door.close()
+      try await image.graph.close(node)
+      #expect(try await image.check().leaks == 0)
+    }
+  }
+
+  @Test func unknownAutoclearBitsGoBeforeARepairAndKnownOnesStay() async throws {
+    _ = try await check { image in
+      _ = try await image.addBitmap()
+      try await image.write([1 | 1 << 63], at: 88)
+      _ = try await image.repair(.leaks)
+      #expect(try await image.word(at: 88) == 1)
+    }
+  }
+
   /// Pointers that lead nowhere: what is behind them is not known.
   static let incomplete: [(String, @Sendable (DamagedImage) async throws -> Void)] = [
     ("an L2 table", { try await $0.write([DamagedImage.copied | 0x4200], at: $0.l1) }),
@@ -177,6 +205,17 @@ import Testing
     #expect(repaired.result.remaining.leaks > 0)
     #expect(!repaired.result.remaining.isComplete)
     #expect(repaired.keepsData)
+  }
+
+  @Test func aCopiedFlagIsNotTrustedWhereAReferenceCannotBeFollowed() async throws {
+    _ = try await check { image in
+      let places = try await image.addSnapshot()
+      try await image.write([UInt64(places.l1 + 512)], at: places.table)
+      let shared = try await image.data(0)
+      try await image.setEntry(0, DamagedImage.copied | UInt64(shared))
+      _ = try await image.repair(.all)
+      #expect(try await image.word(at: image.l2) == UInt64(shared))
+    }
   }
 
   @Test func refcountsAreNotRebuiltWhereAReferenceCannotBeFollowed() async throws {

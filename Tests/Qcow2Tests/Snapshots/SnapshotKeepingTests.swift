@@ -34,6 +34,11 @@ import Testing
       try await image.graph.createSnapshot(named: "y", of: image.node)
       try await image.graph.deleteSnapshot(.name("y"), of: image.node)
       #expect(try image.node.bitmaps.named("on").count == 512)
+      // Nor does one that is not there.
+      await #expect(throws: BlockError(.notFound, "")) {
+        try await image.graph.applySnapshot(.name("none"), to: image.node)
+      }
+      #expect(try image.node.bitmaps.named("on").count == 512)
       try await image.graph.applySnapshot(.name("x"), to: image.node)
       // Killed now, they are not to be trusted.
       let killed = try await SnapshotImage(image.disk.visibleImage, in: world, readOnly: true)
