@@ -131,7 +131,9 @@ final class WorkloadRun: Sendable {
 
   // MARK: - Steps
 
-  private func open() async throws -> ImageFixture { try await ImageFixture(disk, backing: backing) }
+  private func open() async throws -> ImageFixture {
+    try await ImageFixture(disk, backing: backing)
+  }
 
   /// The image that a workload begins with; all of it is durable.
   private func prepare() async throws {
@@ -141,7 +143,8 @@ final class WorkloadRun: Sendable {
     try await request(
       .write(ByteRange(offset: 3 * cluster, count: 3 * cluster), number: 0xa0000), image)
     if setting.hasSharing { try await createSnapshot("before", image) }
-    try await request(.write(ByteRange(offset: 3 * cluster, count: cluster), number: 0xa0001), image)
+    try await request(
+      .write(ByteRange(offset: 3 * cluster, count: cluster), number: 0xa0001), image)
     try await compress(ByteRange(offset: 5 * cluster, count: cluster), number: 0xa0002, image)
     if setting.version == .v3 { try await addBitmap("old", image) }
     try await image.close()

@@ -54,8 +54,8 @@ enum WorkloadStep: String, CaseIterable, Sendable {
 /// A sort of image for the exhaustive workloads, as small as it can be.
 ///
 /// Before a workload its clusters are: 0–2 empty, 3 written and its own, 4 shared with the snapshot
-/// "before", 5 compressed, 6 and 7 empty; there is a persistent bitmap, "old". Small clusters need a
-/// second L2 table for the last ones, and a second refcount block soon.
+/// "before", 5 compressed, 6 and 7 empty; there is a persistent bitmap, "old". Small clusters need
+/// a second L2 table for the last ones, and a second refcount block soon.
 struct WorkloadSetting: Sendable, CustomStringConvertible {
   let description: String
   var version = FormatVersionName.v3
