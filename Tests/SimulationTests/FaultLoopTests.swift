@@ -1,33 +1,15 @@
 import BlockTestKit
 import Execution
 import Primitives
-import SystemPackage
 import Testing
 
 /// The engine on a disk whose N-th operation fails, for every N: requests are refused, but nothing
 /// that was flushed is lost, whether the program then ends or the machine crashes.
 @Suite struct FaultLoopTests {
-  /// How an operation fails.
-  enum Failure: String, CaseIterable, Sendable {
-    case onceWithEIO, forEverWithEIO, onceWithENOSPC, forEverWithENOSPC, shortWrite, failedSync
-
-    /// The plan in which the `nth` operation from now on fails so.
-    func plan(nth: Int) -> FaultPlan {
-      switch self {
-      case .onceWithEIO: .failing(.everything, nth: nth)
-      case .forEverWithEIO: .failing(.everything, nth: nth, times: .max)
-      case .onceWithENOSPC: .failing([.write, .writeZeroes, .resize], nth: nth, errno: .noSpace)
-      case .forEverWithENOSPC:
-        .failing([.write, .writeZeroes, .resize], nth: nth, times: .max, errno: .noSpace)
-      case .shortWrite: FaultPlan([.init([.write], nth: nth, writtenBytes: 512)])
-      case .failedSync: .failing([.sync], nth: nth)
-      }
-    }
-  }
-
   @Test(
-    arguments: Failure.allCases, SimulationBudget.seeds.prefix(SimulationBudget.isLong ? 20 : 3))
-  func whicheverOperationFailsNothingFlushedIsLost(failure: Failure, seed: UInt64) throws {
+    arguments: DiskFailure.allCases, SimulationBudget.seeds.prefix(SimulationBudget.isLong ? 20 : 3)
+  )
+  func whicheverOperationFailsNothingFlushedIsLost(failure: DiskFailure, seed: UInt64) throws {
     let scenario = CrashScenario(seed: seed)
     // The short run tries some, the others by another seed.
     var nth = 1 + Int(SimulationBudget.isLong ? 0 : seed % 4)

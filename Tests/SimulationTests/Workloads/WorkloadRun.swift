@@ -25,6 +25,7 @@ final class WorkloadRun: Sendable {
     var moments: [Moment] = []
     var isRecording = false
     var failures: [String] = []
+    var struck: [DiskOperation] = []
   }
   private let state: Mutex<State>
   /// What the backing disk holds, if there is one.
@@ -48,6 +49,7 @@ final class WorkloadRun: Sendable {
       ]))
     disk.observe { [weak self] operation, phase in
       if operation == .sync, phase == .completing { self?.takeMoment() }
+      if phase == .failed { self?.state.withLock { $0.struck.append(operation) } }
     }
   }
 
@@ -66,6 +68,9 @@ final class WorkloadRun: Sendable {
 
   /// What steps threw that had no reason to; empty unless the disk has faults.
   var failures: [String] { state.withLock { $0.failures } }
+
+  /// What the disk failed to do.
+  var struck: [DiskOperation] { state.withLock { $0.struck } }
 
   /// The moments of the last step and of closing.
   func run() throws -> [Moment] {
@@ -284,8 +289,8 @@ final class WorkloadRun: Sendable {
       try await addBitmap("new", image)
     case .clearBitmap:
       guard let bitmap = image.node.bitmaps.find("old") else { return }
-      try bitmap.clear()
       let base = SparseImage(try await contents(image))
+      try bitmap.clear()
       change { state in
         for index in state.bitmaps.indices where state.bitmaps[index].name == "old" {
           state.bitmaps[index] = BitmapExpectation(name: "old", base: base, mustExist: true)
