@@ -17,6 +17,7 @@ final class CrashRun: Sendable {
     var moments: [CrashMoment] = []
     var isRecording = false
     var problems: [String] = []
+    var lanesAtWork = 0
   }
   let state: Mutex<State>
   private let guestLocks = RangeLock()
@@ -143,15 +144,25 @@ final class CrashRun: Sendable {
   // MARK: - Guests
 
   func work(part: Int, _ backend: BlockBackend, length: Int) async {
+    state.withLock { $0.lanesAtWork = scenario.lanes }
     await withTaskGroup(of: Void.self) { group in
+      if scenario.flushesAlways { group.addTask { await self.flushUntilAllIsDone(backend) } }
       for lane in 0..<scenario.lanes {
         group.addTask {
           for operation in self.scenario.operations(lane: lane, part: part, length: length) {
             self.world.record("lane \(lane): \(operation)")
             await self.perform(operation, backend)
           }
+          self.state.withLock { $0.lanesAtWork -= 1 }
         }
       }
+    }
+  }
+
+  private func flushUntilAllIsDone(_ backend: BlockBackend) async {
+    while state.withLock({ $0.lanesAtWork > 0 }) {
+      await perform(.flush, backend)
+      await world.yield()
     }
   }
 

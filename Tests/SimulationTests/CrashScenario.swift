@@ -21,6 +21,8 @@ struct CrashScenario {
   /// Guests that work at once.
   var lanes = 1
   var operationsPerLane = 20
+  /// Whether one more guest does nothing but flush, as long as the others work.
+  var flushesAlways = false
   /// Bytes written and flushed before the crashes begin.
   var prefilledBytes = 0
   /// Bytes behind those, written and flushed first of all once the crashes have begun.
@@ -77,6 +79,23 @@ struct CrashScenario {
     scenario.lanes = 1
     scenario.appendedBytes = 64 << 10
     scenario.operationsPerLane = 6
+    return scenario
+  }
+
+  /// An overlay with a guest that writes parts of clusters, or compresses them, while another
+  /// flushes: what each moment of a write makes durable has to be right by itself.
+  static func flushedAlways(seed: UInt64) -> CrashScenario {
+    var scenario = CrashScenario(seed: seed)
+    scenario.clusterSize = seed % 2 == 0 ? 4096 : 2048
+    scenario.size = 48 << 10
+    scenario.grownSize = nil
+    scenario.back(by: scenario.size)
+    scenario.prefilledBytes = 0
+    scenario.takesSnapshots = false
+    scenario.compresses = seed % 2 == 0
+    scenario.lanes = 1
+    scenario.operationsPerLane = 16
+    scenario.flushesAlways = true
     return scenario
   }
 

@@ -21,6 +21,13 @@ import Testing
     #expect(Set(places).count == 2, "seed \(seed): the refcount table did not move")
   }
 
+  @Test(arguments: SimulationBudget.seeds.prefix(SimulationBudget.isLong ? 100 : 8))
+  func aFlushAtAnyMomentOfAWriteMakesDurableWhatIsRightByItself(seed: UInt64) throws {
+    let plan = SimulationBudget.isLong ? SimulationBudget.crashPlan : .brief(maximum: 5)
+    // Others look at how it goes on; these have many moments.
+    _ = try crashEverywhere(.flushedAlways(seed: seed), plan, goesOn: false)
+  }
+
   @Test(arguments: SimulationBudget.seeds.prefix(SimulationBudget.isLong ? 50 : 10))
   func aCrashWhileAnImageIsMadeLeavesNoImageOrAWholeOne(seed: UInt64) throws {
     let scenario = CrashScenario(seed: seed)
@@ -63,7 +70,7 @@ import Testing
   // MARK: - Crashing
 
   private func crashEverywhere(
-    _ scenario: CrashScenario, _ plan: CrashPlan
+    _ scenario: CrashScenario, _ plan: CrashPlan, goesOn: Bool = true
   ) throws -> [CrashMoment] {
     let run = CrashRun(scenario)
     let moments = try run.run()
@@ -73,7 +80,7 @@ import Testing
     for (number, moment) in moments.enumerated() {
       let states = moment.point.states(plan, seed: scenario.seed)
       count += states.count
-      let problem = firstProblem(of: states, at: moment, scenario)
+      let problem = firstProblem(of: states, at: moment, scenario, goesOn)
       #expect(problem == nil, "\(scenario); crash \(number + 1) of \(moments.count)")
       if problem != nil { break }
     }
@@ -83,14 +90,14 @@ import Testing
 
   /// What is wrong with the first state that does not recover, and which it is.
   private func firstProblem(
-    of states: CrashStates, at moment: CrashMoment, _ scenario: CrashScenario
+    of states: CrashStates, at moment: CrashMoment, _ scenario: CrashScenario, _ goesOn: Bool
   ) -> String? {
     let world = World.simulated(seed: scenario.seed, stepLimit: .max)
     let recovery = Recovery(scenario: scenario, world: world)
     return world.runBlocking {
       for (index, state) in states.enumerated() {
         let problem = await recovery.problem(
-          of: state, moment.expectation, goesOn: index % 16 == 0)
+          of: state, moment.expectation, goesOn: goesOn && index % 16 == 0)
         if let problem { return "\(problem) [state \(index): \(state)]" }
       }
       return nil
