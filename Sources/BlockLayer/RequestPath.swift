@@ -96,7 +96,9 @@ extension BlockNode {
       do {
         try await driver.sync()
       } catch {
+        #if !MUTANT_FAILED_FLUSH_FORGOTTEN
         poison(error)
+        #endif
         throw error.at(node: name)
       }
     }

@@ -32,7 +32,9 @@ extension Qcow2Driver {
       await raise(.reftableGrow)
       try await node.write(
         ByteRange(offset: plan.tableOffset.value, count: bytes.count), from: bytes.span.bytes)
+      #if !MUTANT_WIDTH_BEFORE_REFCOUNTS
       try await flushFile()
+      #endif
       try await patchHeader { cluster in
         cluster.header.refcountOrder = order
         cluster.header.refcountTableOffset = plan.tableOffset

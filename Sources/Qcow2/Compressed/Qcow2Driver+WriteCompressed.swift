@@ -76,6 +76,9 @@ extension Qcow2Driver: CompressingImage {
         _ = try await remap(cluster.lower, 1) { (_, _) in
           ExtendedL2Entry(entry: .compressed(descriptor))
         }
+        #if MUTANT_STREAM_AFTER_MAPPING
+        try await write(stream, at: descriptor)
+        #endif
       } catch {
         try? await giveBack(descriptor)
         throw error
@@ -96,17 +99,25 @@ extension Qcow2Driver: CompressingImage {
         try tables.placeStream(stream.count)
       }
       guard let place else { return nil }
-      let range = place.readableRange
-      let padded = stream + [UInt8](repeating: 0, count: range.count - stream.count)
       do throws(BlockError) {
-        await raise(.writeCompressed)
-        try await file.node.write(range, from: padded.span.bytes)
+        #if !MUTANT_STREAM_AFTER_MAPPING
+        try await write(stream, at: place)
+        #endif
       } catch {
         try? await giveBack(place)
         throw error
       }
       return place
     }
+  }
+
+  private func write(
+    _ stream: [UInt8], at place: CompressedDescriptor
+  ) async throws(BlockError) {
+    let range = place.readableRange
+    let padded = stream + [UInt8](repeating: 0, count: range.count - stream.count)
+    await raise(.writeCompressed)
+    try await file.node.write(range, from: padded.span.bytes)
   }
 
   /// Gives back a place that nothing ever referred to.

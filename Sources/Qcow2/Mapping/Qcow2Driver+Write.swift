@@ -67,10 +67,20 @@ extension Qcow2Driver {
       var linked = 0
       do throws(BlockError) {
         let start = place.first << geometry.clusterBits + (area.lower - clusters.lower)
+        #if MUTANT_COPY_AFTER_MAPPING
+        let copied = try await merged(area, data, bytes)
+        try await dataNode.write(
+          ByteRange(offset: start + data.lower - area.lower, count: data.count),
+          from: bytes.slice(ByteRange(0, data.count)))
+        #else
         try await fill(area, at: start, isPristine: place.isPristine, data, bytes)
+        #endif
         while linked < place.count {
           linked += try await link(clusters, area, place, from: linked, target.reuse != nil)
         }
+        #if MUTANT_COPY_AFTER_MAPPING
+        try await dataNode.write(ByteRange(offset: start, count: area.count), from: copied.bytes)
+        #endif
       } catch {
         // What is not mapped was never referred to.
         if target.reuse == nil { try? await giveBack(place.first + linked, place.count - linked) }
@@ -136,17 +146,27 @@ extension Qcow2Driver {
       let place = ByteRange(offset: host + head.count, count: data.count)
       try await node.write(place, from: bytes)
     } else if area.count <= max(Qcow2Limits.mergedWrite, geometry.clusterSize) {
-      var buffer = IOBuffer(byteCount: area.count)
-      var merged = buffer.mutableBytes
-      try await readOld(head, &merged, at: 0)
-      merged.copy(from: bytes, at: head.count)
-      try await readOld(tail, &merged, at: area.count - tail.count)
+      let merged = try await merged(area, data, bytes)
       try await node.write(ByteRange(offset: host, count: area.count), from: merged.bytes)
     } else {
       try await copyOld(head, to: host)
       try await node.write(ByteRange(offset: host + head.count, count: data.count), from: bytes)
       try await copyOld(tail, to: host + area.count - tail.count)
     }
+  }
+
+  /// What `area` will hold: the data, and around it what the guest sees there now.
+  private func merged(
+    _ area: ByteRange, _ data: ByteRange, _ bytes: RawSpan
+  ) async throws(BlockError) -> IOBuffer {
+    let head = ByteRange(area.lower, data.lower)
+    let tail = ByteRange(data.upper, area.upper)
+    var buffer = IOBuffer(byteCount: area.count)
+    var merged = buffer.mutableBytes
+    try await readOld(head, &merged, at: 0)
+    merged.copy(from: bytes.slice(ByteRange(0, data.count)), at: head.count)
+    try await readOld(tail, &merged, at: area.count - tail.count)
+    return buffer
   }
 
   /// Reads what the guest sees in `range` into `buffer`; beyond the disk's end, zeros.

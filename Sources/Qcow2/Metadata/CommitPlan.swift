@@ -100,6 +100,13 @@ extension Tables {
     hindrance = nil
   }
 
+  #if MUTANT_FREED_BEFORE_UNLINKED
+  mutating func retireAtOnce() {
+    retired += removed
+    removed = []
+  }
+  #endif
+
   /// Takes references back whose plan failed: they are retired with the next one.
   mutating func putBack(_ plan: CommitPlan) { removed = plan.removed + removed }
 }

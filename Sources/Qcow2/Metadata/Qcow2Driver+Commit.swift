@@ -33,6 +33,9 @@ extension Qcow2Driver {
   func commit() async throws(BlockError) {
     try checkNotPoisoned()
     tables.withLock { $0.retryHindered() }
+    #if MUTANT_FREED_BEFORE_UNLINKED
+    tables.withLock { $0.retireAtOnce() }
+    #endif
     await releaseRetired()
     let plan: CommitPlan?
     do {
@@ -44,7 +47,9 @@ extension Qcow2Driver {
     if let plan {
       do throws(BlockError) {
         try await perform(plan)
+        #if !MUTANT_REUSED_BEFORE_UNLINKED
         if !plan.removed.isEmpty { try await flushFile() }
+        #endif
       } catch {
         tables.withLock { $0.putBack(plan) }
         throw error
@@ -65,6 +70,9 @@ extension Qcow2Driver {
 
   private func perform(_ plan: CommitPlan) async throws(BlockError) {
     let node = file.node
+    #if MUTANT_REFCOUNT_TABLE_BEFORE_BLOCK
+    try await writeRefcountTable(plan)
+    #endif
     #if !MUTANT_REFCOUNT_AFTER_POINTER
     try await writeRefcountBlocks(plan)
     #endif
@@ -73,12 +81,9 @@ extension Qcow2Driver {
       try await flushFile()
       #endif
     }
-    try await write(plan.refcountTable, at: plan.refcountTableOffset, .reftableUpdate) {
-      (cluster: inout HeaderCluster, entries) in
-      cluster.header.refcountTableOffset = plan.refcountTableOffset
-      cluster.header.refcountTableClusters = entries / self.geometry.tableEntriesPerCluster
-      return .refcountTable
-    }
+    #if !MUTANT_REFCOUNT_TABLE_BEFORE_BLOCK
+    try await writeRefcountTable(plan)
+    #endif
     if !plan.refcountTable.isNothing, plan.hasMappings { try await flushFile() }
     for table in plan.newTables {
       await raise(.l2AllocWrite)
@@ -90,7 +95,9 @@ extension Qcow2Driver {
       try await node.write(
         ByteRange(offset: slice.offset, count: bytes.count), from: bytes.span.bytes)
     }
+    #if !MUTANT_L1_WITH_NEW_TABLE
     if !plan.l1.isNothing { try await flushFile() }
+    #endif
     try await write(plan.l1, at: plan.l1Offset, .l1Update) {
       (cluster: inout HeaderCluster, entries) in
       cluster.header.l1TableOffset = plan.l1Offset
@@ -108,6 +115,15 @@ extension Qcow2Driver {
       await raise(.refblockUpdatePart)
       try await node.write(
         ByteRange(offset: block.offset, count: block.bytes.count), from: block.bytes.span.bytes)
+    }
+  }
+
+  private func writeRefcountTable(_ plan: CommitPlan) async throws(BlockError) {
+    try await write(plan.refcountTable, at: plan.refcountTableOffset, .reftableUpdate) {
+      (cluster: inout HeaderCluster, entries) in
+      cluster.header.refcountTableOffset = plan.refcountTableOffset
+      cluster.header.refcountTableClusters = entries / self.geometry.tableEntriesPerCluster
+      return .refcountTable
     }
   }
 
@@ -133,7 +149,9 @@ extension Qcow2Driver {
       var bytes = encodeTable(entries)
       bytes += Array(repeating: 0, count: whole - bytes.count)
       try await node.write(ByteRange(offset: offset.value, count: whole), from: bytes.span.bytes)
+      #if !MUTANT_HEADER_BEFORE_MOVED_TABLE
       try await flushFile()
+      #endif
       try await patchHeader { rename(&$0, entries.count) }
     }
   }

@@ -32,7 +32,9 @@ extension Qcow2Driver {
     let plan: HeaderRewrite
     do { plan = try cluster.rewrite(replacing: old.bytes) } catch { throw BlockError(error) }
     // What is changed on disk before must be there before the header tells of it.
+    #if !MUTANT_HEADER_BEFORE_BITMAPS
     try await flushFile()
+    #endif
     for step in plan.steps {
       try await writeHeader(step.bytes, at: step.offset.value)
     }

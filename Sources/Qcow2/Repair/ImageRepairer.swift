@@ -45,6 +45,9 @@ struct ImageRepairer {
     if !cluster.header.unknownAutoclearFeatures.isEmpty {
       try await patchHeader(.autoclearFeatures) { $0.autoclearFeatures.formIntersection(.known) }
     }
+    #if MUTANT_DIRTY_CLEARED_BEFORE_REPAIR
+    try await clearMarks()
+    #endif
     var first: CheckLog?
     for _ in 0..<Self.mostWalks {
       var walk = ConsistencyCheck(cluster, in: node, limits: limits, repairing: mode)

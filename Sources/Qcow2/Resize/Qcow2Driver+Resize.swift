@@ -147,6 +147,10 @@ extension Qcow2Driver: ResizableImage {
 
   private func shrink(to length: Int) async throws(BlockError) {
     try await prepareForChanges()
+    #if MUTANT_FILE_CUT_BEFORE_SIZE
+    try await removeMappings(beyond: length)
+    try await releaseFreeTail()
+    #endif
     try await switchSize(to: length)
     // The disk has its new size, whatever fails from here on.
     try await removeMappings(beyond: length)

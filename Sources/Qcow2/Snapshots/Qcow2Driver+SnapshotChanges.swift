@@ -43,6 +43,9 @@ extension Qcow2Driver {
     try await checkRise(by: &rises)
     try await checkFall(by: &falls, keeping: &new.counts)
     let place = try await share(new.tables, l1, &rises)
+    #if MUTANT_SNAPSHOT_APPLIED_IN_PLACE
+    try await rewriteActiveL1 { index, _ in index < l1.count ? l1[index] : 0 }
+    #endif
     try await patchHeader { cluster in
       cluster.header.virtualSize = size
       cluster.header.l1TableOffset = place
@@ -108,7 +111,9 @@ extension Qcow2Driver {
     rest.remove(at: index)
     let new = try await writeSnapshotTable(rest)
     do throws(BlockError) {
+      #if !MUTANT_HEADER_BEFORE_SNAPSHOT_TABLE
       try await makeDurable()
+      #endif
     } catch {
       try? await releaseClusters(new.range)
       throw error

@@ -56,7 +56,9 @@ extension Qcow2Driver {
       new = try await writeSnapshotTable(old.entries + [entry])
       try await raiseRefcounts(by: &active.counts)
       isRaised = true
+      #if !MUTANT_SNAPSHOT_BEFORE_REFCOUNTS
       try await makeDurable()
+      #endif
       // Now that it is shared durably, nobody may write to it in place.
       try await clearCopiedFlags(in: active.tables)
       try await clearActiveL1Flags()

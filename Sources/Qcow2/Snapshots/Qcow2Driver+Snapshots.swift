@@ -98,6 +98,12 @@ extension Qcow2Driver: SnapshotStore {
   ) async throws(BlockError) -> StoredSnapshots {
     guard !entries.isEmpty else { return StoredSnapshots() }
     let bytes = StoredSnapshots.serialize(entries, virtualSize: length)
+    #if MUTANT_SNAPSHOT_TABLE_IN_PLACE
+    if let place = snapshotTable.withLock({ $0 })?.range, place.count >= bytes.count {
+      let whole = bytes + [UInt8](repeating: 0, count: place.count - bytes.count)
+      try await file.node.write(place, from: whole.span.bytes)
+    }
+    #endif
     guard bytes.count <= FormatLimits.maximumSnapshotTableBytes else {
       throw BlockError(.invalidArgument, "Snapshot table is too big", errno: .fileTooLarge)
     }

@@ -90,14 +90,24 @@ import Testing
     return result
   }
 
-  /// Repairs a state that an interrupted repair left; answers what is wrong with the outcome.
+  /// Whether the header says that the image is dirty or corrupt.
+  private static func isMarked(_ image: SparseImage) -> Bool {
+    image.bytes(ByteRange(79, 80)) != [0]
+  }
+
+  /// Repairs a state that an interrupted repair of `original` left; answers what is wrong with the
+  /// outcome.
   private static func problem(
-    of image: SparseImage, guest: [UInt8]?, noWorseThan badness: Int, in world: World
+    of image: SparseImage, _ original: SparseImage, guest: [UInt8]?, noWorseThan badness: Int,
+    in world: World
   ) async throws -> String? {
     let disk = SimulatedDisk(image, in: world, schedulingPoints: false)
     let found = try await check(disk)
     guard found.corruptions + found.checkErrors <= badness else {
       return "it is worse than before: \(found)"
+    }
+    if isMarked(original), !isMarked(image), found.corruptions + found.checkErrors > 0 {
+      return "it is no longer marked, and still damaged: \(found)"
     }
     let result = try await repair(disk)
     guard result.remaining.isClean else {
@@ -132,7 +142,7 @@ import Testing
         for state in point.states(.brief(maximum: 12), seed: 7) {
           count += 1
           let problem = try await Self.problem(
-            of: state.image, guest: guest, noWorseThan: badness, in: world)
+            of: state.image, image, guest: guest, noWorseThan: badness, in: world)
           #expect(problem == nil, "damage \(kind), moment \(number), \(state)")
           if problem != nil { return count }
         }
@@ -157,7 +167,7 @@ import Testing
           return
         }
         let problem = try await Self.problem(
-          of: disk.visibleImage, guest: guest, noWorseThan: badness, in: world)
+          of: disk.visibleImage, image, guest: guest, noWorseThan: badness, in: world)
         #expect(problem == nil, "damage \(kind), operation \(nth)")
         if problem != nil { return }
       }
