@@ -11,10 +11,11 @@ SWIFTFLAGS ?=
 TESTABLE := -c release -Xswiftc -enable-testing
 
 lint := $(wildcard Package.swift Sources Tests \
-  Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Benchmarks Benchmarks/Tests)
+  Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Benchmarks Benchmarks/Tests \
+  Fuzz/Package.swift Fuzz/Sources)
 
-.PHONY: help run test check lint tidy docs bench simulate oracle sanitize mutants install \
-  deps toolchain headers
+.PHONY: help run test check lint tidy docs bench simulate oracle fuzz sanitize mutants \
+  install deps toolchain headers
 
 help: ## list these commands
 	@grep -E '^[a-z]+:.*## ' Makefile | while IFS= read -r line; do \
@@ -58,6 +59,9 @@ oracle: toolchain ## compare with the qemu tools
 	@scripts/install-packages.sh qemu-img:qemu-utils qemu-system-x86_64:qemu-system-x86 \
 	  strace:strace
 	LAMINA_ORACLE=1 swift test $(TESTABLE) --scratch-path .build-simulate --filter OracleTests
+
+fuzz: toolchain ## hostile bytes under libFuzzer; ARGS="TARGET -runs=N", FUZZ_SECONDS= a target
+	@scripts/run-fuzzer.sh $(ARGS)
 
 sanitize: toolchain ## every test under the address and the thread sanitizer
 	swift test --sanitize=address --scratch-path .build-address
