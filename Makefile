@@ -5,6 +5,9 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 PREFIX ?= /usr/local
+# The package's traits: zstd where its headers are.
+TRAITS ?= $(shell for folder in /usr/include /usr/local/include /opt/homebrew/include; do \
+  if [[ -e $$folder/zstd.h ]]; then echo --traits Zstd; break; fi; done)
 # Flags for every debug build, such as -Xswiftc -warnings-as-errors.
 SWIFTFLAGS ?=
 # Release builds that can see `internal` declarations, for the long runs.
@@ -23,14 +26,14 @@ help: ## list these commands
 
 run: toolchain headers ## do the main job on a real ext4 image: backups, changes, restores, checks
 	@scripts/install-packages.sh mke2fs:e2fsprogs cmp:diffutils
-	@SECONDS=0; swift build -c release --product lamina; built=$$SECONDS; \
-	LAMINA="$$(swift build -c release --product lamina --show-bin-path)/lamina" \
+	@SECONDS=0; swift build $(TRAITS) -c release --product lamina; built=$$SECONDS; \
+	LAMINA="$$(swift build $(TRAITS) -c release --product lamina --show-bin-path)/lamina" \
 	  scripts/run-main-job.sh; \
 	echo "make run: built in $$built s, ran in $$((SECONDS - built)) s"
 
 test: toolchain headers ## build and run every test that needs no other program
-	@SECONDS=0; swift build --build-tests $(SWIFTFLAGS); built=$$SECONDS; \
-	swift test --skip-build --parallel $(SWIFTFLAGS); \
+	@SECONDS=0; swift build $(TRAITS) --build-tests $(SWIFTFLAGS); built=$$SECONDS; \
+	swift test $(TRAITS) --skip-build --parallel $(SWIFTFLAGS); \
 	echo "make test: built in $$built s, tested in $$((SECONDS - built)) s"
 
 check: lint tidy docs ## formatting, the habits of the house, the documentation
@@ -38,44 +41,47 @@ check: lint tidy docs ## formatting, the habits of the house, the documentation
 lint: toolchain
 	swift format lint --strict --parallel --recursive $(lint)
 
-tidy: toolchain
-	swift test $(SWIFTFLAGS) --filter TidyTests
+tidy: toolchain headers
+	swift test $(TRAITS) $(SWIFTFLAGS) --filter TidyTests
 
-docs: toolchain
-	swift build $(SWIFTFLAGS)
-	scripts/check-docs.sh "$$(swift build --show-bin-path)"
+docs: toolchain headers
+	swift build $(TRAITS) $(SWIFTFLAGS)
+	scripts/check-docs.sh "$$(swift build $(TRAITS) --show-bin-path)"
 
-bench: toolchain ## compare with the yardsticks; ARGS= goes to the ratio runner
+bench: toolchain headers ## compare with the yardsticks; ARGS= goes to the ratio runner
 	@scripts/install-packages.sh --optional /usr/include/roaring/roaring.h:libroaring-dev
-	swift build -c release --product lamina
-	LAMINA="$$(swift build -c release --product lamina --show-bin-path)/lamina" \
+	swift build $(TRAITS) -c release --product lamina
+	LAMINA="$$(swift build $(TRAITS) -c release --product lamina --show-bin-path)/lamina" \
 	  swift run -c release --package-path Benchmarks ratios $(ARGS)
 
-simulate: toolchain ## the long seeded runs: more seeds, every crash state
-	LAMINA_SIMULATE=1 swift test $(TESTABLE) --scratch-path .build-simulate \
+simulate: toolchain headers ## the long seeded runs: more seeds, every crash state
+	LAMINA_SIMULATE=1 swift test $(TRAITS) $(TESTABLE) --scratch-path .build-simulate \
 	  --filter 'SimulationTests|ScenarioTests|BackupChainTests'
 
-oracle: toolchain ## compare with the qemu tools
+oracle: toolchain headers ## compare with the qemu tools
 	@scripts/install-packages.sh qemu-img:qemu-utils qemu-system-x86_64:qemu-system-x86 \
 	  strace:strace
-	LAMINA_ORACLE=1 swift test $(TESTABLE) --scratch-path .build-simulate --filter OracleTests
+	LAMINA_ORACLE=1 swift test $(TRAITS) $(TESTABLE) --scratch-path .build-simulate \
+	  --filter OracleTests
 
-fuzz: toolchain ## hostile bytes under libFuzzer; ARGS="TARGET -runs=N", FUZZ_SECONDS= a target
+fuzz: toolchain headers ## hostile bytes under libFuzzer; ARGS="TARGET -runs=N", FUZZ_SECONDS= a target
 	@scripts/run-fuzzer.sh $(ARGS)
 
-sanitize: toolchain ## every test under the address and the thread sanitizer
-	swift test --sanitize=address --scratch-path .build-address
-	swift test --sanitize=thread --scratch-path .build-thread
+sanitize: toolchain headers ## every test under the address and the thread sanitizer
+	swift test $(TRAITS) --sanitize=address --scratch-path .build-address
+	swift test $(TRAITS) --sanitize=thread --scratch-path .build-thread
 
-mutants: toolchain ## plant each bug of Tests/mutants.txt and see the tests catch it; ARGS= names some
-	scripts/run-mutants.sh $(ARGS)
+mutants: toolchain headers ## plant each bug of Tests/mutants.txt and see the tests catch it; ARGS= names some
+	TRAITS="$(TRAITS)" scripts/run-mutants.sh $(ARGS)
 
-install: toolchain ## put the lamina command below PREFIX (/usr/local)
-	swift build -c release --product lamina --static-swift-stdlib --scratch-path .build-install
-	install -D -m 755 "$$(swift build -c release --product lamina --static-swift-stdlib \
-	  --scratch-path .build-install --show-bin-path)/lamina" "$(DESTDIR)$(PREFIX)/bin/lamina"
+install: toolchain headers ## put the lamina command below PREFIX (/usr/local)
+	swift build $(TRAITS) -c release --product lamina --static-swift-stdlib \
+	  --scratch-path .build-install
+	install -D -m 755 "$$(swift build $(TRAITS) -c release --product lamina \
+	  --static-swift-stdlib --scratch-path .build-install --show-bin-path)/lamina" \
+	  "$(DESTDIR)$(PREFIX)/bin/lamina"
 
-deps: toolchain ## install what the other commands need, and is missing
+deps: toolchain headers ## install what the other commands need, and is missing
 	@scripts/install-packages.sh mke2fs:e2fsprogs cmp:diffutils
 	@scripts/install-packages.sh --optional qemu-img:qemu-utils \
 	  /usr/include/roaring/roaring.h:libroaring-dev
@@ -83,7 +89,8 @@ deps: toolchain ## install what the other commands need, and is missing
 toolchain:
 	@scripts/require-swift.sh 6.2
 
-# The C++ sources of swift-crypto need them; most toolchains' packages bring them along.
+# C++'s are for the sources of swift-crypto; most toolchains' packages bring them along.
 headers:
 	@if [[ $$(uname) == Linux ]]; then \
-	  scripts/install-packages.sh /usr/include/c++:libstdc++-12-dev; fi
+	  scripts/install-packages.sh /usr/include/c++:libstdc++-12-dev /usr/include/zlib.h:zlib1g-dev; \
+	  scripts/install-packages.sh --optional /usr/include/zstd.h:libzstd-dev; fi

@@ -49,6 +49,11 @@ let package = Package(
     .library(name: "LaminaTestKit", targets: ["LaminaTestKit"]),
     .executable(name: "lamina", targets: ["LaminaTool"]),
   ],
+  traits: [
+    .trait(
+      name: "Zstd",
+      description: "Compressed clusters of zstd, by the system's libzstd; deflate is always there.")
+  ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-system.git", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.0"),
@@ -56,12 +61,22 @@ let package = Package(
   ],
   targets: [
     .systemLibrary(name: "CLinux"),
+    .systemLibrary(
+      name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
+    .systemLibrary(
+      name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"]), .brew(["zstd"])]),
     library("Primitives"),
     library("DirtyBitmap", ["Primitives"]),
     library("Execution", ["Primitives"]),
     library("BlockLayer", ["Primitives", "Execution", "DirtyBitmap", "CLinux", systemPackage]),
-    library("Qcow2", ["BlockLayer", "Primitives", "Execution", "DirtyBitmap", systemPackage]),
-    library("ImageOps", ["BlockLayer", "Primitives"]),
+    library(
+      "Qcow2",
+      [
+        "BlockLayer", "Primitives", "Execution", "DirtyBitmap", systemPackage, "CZlib",
+        .target(name: "CZstd", condition: .when(traits: ["Zstd"])),
+      ]),
+    library(
+      "ImageOps", ["BlockLayer", "Primitives", "Execution", "DirtyBitmap", systemPackage]),
     library("BlockTestKit", ["Primitives", "Execution", "BlockLayer", systemPackage]),
     library(
       "BackupJob", ["Primitives", "Execution", "DirtyBitmap", "BlockLayer", systemPackage]),
@@ -121,6 +136,12 @@ let package = Package(
       [
         "BackupJob", "Lamina", "BlockTestKit", "BlockLayer", "Qcow2", "ImageOps", "Execution",
         "DirtyBitmap", "Primitives", systemPackage,
+      ]),
+    tests(
+      "ImageOpsTests",
+      [
+        "ImageOps", "Lamina", "BlockTestKit", "BlockLayer", "Qcow2", "DirtyBitmap", "Execution",
+        "Primitives", "QEMUTools", systemPackage,
       ]),
     tests("LaminaTestKitTests", ["LaminaTestKit", systemPackage]),
     tests("ScenarioTests", ["LaminaTestKit", systemPackage]),

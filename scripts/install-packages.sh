@@ -42,7 +42,7 @@ install_missing() {
 
 if install_missing; then exit 0; fi
 if $optional; then
-  echo "Going on without ${missing[*]}: what compares with them is left out."
+  echo "Going on without ${missing[*]}: what needs them is left out."
   exit 0
 fi
 echo "Please install ${missing[*]} (apt-get install ${missing[*]}), and run this again." >&2

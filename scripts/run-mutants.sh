@@ -5,7 +5,7 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-build=(--scratch-path .build-mutants)
+build=(--scratch-path .build-mutants ${TRAITS:-})  # such as --traits Zstd
 limit=600  # seconds for one bug's tests; one that hangs is caught too
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

@@ -18,6 +18,8 @@ public struct BackupRequest: Sendable {
   public var fullEvery: Int?
   /// Whether a disk that never belonged to the chain may join it.
   public var adopts = false
+  /// Whether its file is compressed.
+  public var compresses = false
   /// The most bytes a second; 0 for no limit.
   public var limit = 0
   /// Told now and then how far the run is, first with copying, then with reading back what was
@@ -253,6 +255,7 @@ extension BackupChain {
         source: .node(disk), target: .node(target), sync: changes == nil ? .full : .bitmap,
         bitmap: changes, bitmapMode: changes == nil ? nil : .never, jobID: "backup")
       spec.speed = request.limit
+      spec.compresses = request.compresses
       let copied = try await CopyRun(graph: graph, onProgress: request.onProgress).run(spec)
       try target.addIdentity(identity)
       return copied

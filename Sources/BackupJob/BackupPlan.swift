@@ -101,6 +101,10 @@ struct BackupPlan {
     guard source !== target else {
       throw Self.invalid("Source and target cannot be the same")
     }
+    if spec.compresses, !target.isCompressing {
+      let name = registry.graph.deviceName(at: target) ?? ""
+      throw Self.invalid("Compression is not supported for this drive \(name)")
+    }
     try registry.checkNotBusy(source)
     try registry.checkNotBusy(target)
   }

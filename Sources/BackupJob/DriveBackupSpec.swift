@@ -40,6 +40,8 @@ public struct DriveBackupSpec: Sendable {
   public var maxWorkers = 16
   /// The longest run that a worker copies at once, in bytes; 0 for the engine's own.
   public var maxChunk = 0
+  /// Whether data is written compressed; the target's format must be able to.
+  public var compresses = false
   /// Whether the job goes on by itself from `pending`.
   public var autoFinalize = true
   /// Whether the job forgets itself once it is concluded.

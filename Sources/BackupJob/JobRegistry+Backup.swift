@@ -57,7 +57,8 @@ extension JobRegistry {
   ) async throws(JobError) -> BackupJob {
     do throws(BlockError) {
       let driver = try CopyBeforeWriteDriver(
-        source: plan.source, target: plan.target, clusterSize: plan.clusterSize)
+        source: plan.source, target: plan.target, clusterSize: plan.clusterSize,
+        compresses: plan.spec.compresses)
       let filter = try graph.addNode(
         driver, name: plan.spec.filterNodeName,
         options: NodeOptions(

@@ -118,6 +118,7 @@ extension DriveBackupSpec {
     spec.speed = speed
     spec.maxWorkers = maxWorkers
     spec.maxChunk = maxChunk
+    spec.compresses = compresses
     spec.autoFinalize = autoFinalize
     spec.autoDismiss = autoDismiss
     spec.filterNodeName = filterNodeName

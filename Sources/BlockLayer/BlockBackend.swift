@@ -51,6 +51,14 @@ public final class BlockBackend: Sendable {
     try await checkedNode(range).write(range, from: bytes)
   }
 
+  /// Writes the clusters of `range`, compressed where that makes them smaller; see
+  /// `BlockNode.writeCompressed(_:from:)`.
+  public func writeCompressed(_ range: ByteRange, from bytes: RawSpan) async throws(BlockError) {
+    if !door.tryEnter() { await door.enter() }
+    defer { door.leave() }
+    try await checkedNode(range).writeCompressed(range, from: bytes)
+  }
+
   /// Makes `range` read as zeros; `mayUnmap` allows giving up the space.
   public func writeZeroes(_ range: ByteRange, mayUnmap: Bool = false) async throws(BlockError) {
     if !door.tryEnter() { await door.enter() }
@@ -73,7 +81,11 @@ public final class BlockBackend: Sendable {
   }
 
   /// Gives the disk another length; its bitmaps follow, and growth dirties nothing.
-  public func resize(to length: Int) async throws(BlockError) {
+  ///
+  /// See `BlockNode.resize(to:mayShrink:preallocation:)`.
+  public func resize(
+    to length: Int, mayShrink: Bool = false, preallocation: Preallocation = .off
+  ) async throws(BlockError) {
     guard let graph else { throw BlockError(.closed, "the graph of the disk is gone") }
     let old = permissions
     try change(
@@ -81,7 +93,7 @@ public final class BlockBackend: Sendable {
     defer { try? change(permissions: old) }
     let node = self.node
     try await graph.drained(node) { () async throws(BlockError) in
-      try await node.resize(to: length)
+      try await node.resize(to: length, mayShrink: mayShrink, preallocation: preallocation)
     }
   }
 

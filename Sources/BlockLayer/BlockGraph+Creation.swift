@@ -59,10 +59,15 @@ extension BlockNode {
   }
 
   /// The host file in which the image lies.
-  public var hostPath: FilePath? {
+  public var hostPath: FilePath? { hostFile?.path }
+
+  /// What tells that file from any other.
+  public var hostIdentity: FileIdentity? { hostFile?.identity }
+
+  private var hostFile: (any HostBacked)? {
     let image = dataNode
     let file = image.primary?.dataNode ?? image
-    return (file.driver as? any HostBacked)?.path
+    return file.driver as? any HostBacked
   }
 }
 

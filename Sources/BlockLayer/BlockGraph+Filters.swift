@@ -32,7 +32,7 @@ extension BlockGraph {
   }
 
   /// What copies from nodes of the graph, in the order of the nodes.
-  private var engines: [CopyEngine] {
+  var engines: [CopyEngine] {
     nodes.compactMap { ($0.driver as? CopyBeforeWriteDriver)?.engine }
   }
 

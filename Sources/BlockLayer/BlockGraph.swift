@@ -147,11 +147,12 @@ public final class BlockGraph: Sendable {
     fileOptions.confinement = confinement
     let driver = try await registry.hostOpener()(path, fileOptions)
     let isRoot = options.format == "file"
-    let file = try register(
-      driver, isRoot ? options.nodeName : nil,
-      NodeOptions(isReadOnly: options.isReadOnly, discard: options.node.discard))
+    var nodeOptions = NodeOptions(isReadOnly: options.isReadOnly, discard: options.node.discard)
+    nodeOptions.ignoresFlush = options.node.ignoresFlush
+    let file = try register(driver, isRoot ? options.nodeName : nil, nodeOptions)
     ancestry.opened.add(file)
-    if isRoot { return file }
+    if isRoot, options.snapshot == nil { return file }
+    if isRoot { throw BlockError(.unsupported, "file images have no internal snapshots") }
     return try await open(file: file, options, path.removingLastComponent(), ancestry)
   }
 
@@ -160,6 +161,9 @@ public final class BlockGraph: Sendable {
   ) async throws(BlockError) -> BlockNode {
     // Before anything is opened for it.
     if let name = options.nodeName { try checkNodeName(name) }
+    guard options.snapshot == nil || options.isReadOnly else {
+      throw BlockError(.readOnly, "an internal snapshot can be opened read-only alone")
+    }
     let opener = try registry.format(try await formatName(options, file))
     let context = OpenContext(
       graph: self, options: options, folder: folder,
@@ -167,6 +171,10 @@ public final class BlockGraph: Sendable {
     let driver = try await opener(file, context)
     let node: BlockNode
     do throws(BlockError) {
+      if options.snapshot != nil, !(driver is any SnapshotStore) {
+        throw BlockError(
+          .unsupported, "\(driver.driverName) images have no internal snapshots", node: file.name)
+      }
       node = try register(driver, options.nodeName, options.node)
     } catch {
       try? await driver.close()
@@ -174,7 +182,7 @@ public final class BlockGraph: Sendable {
       throw error
     }
     ancestry.opened.add(node)
-    if !options.isForCheck { try await loadBitmaps(of: node) }
+    if !options.isForCheck, options.snapshot == nil { try await loadBitmaps(of: node) }
     return node
   }
 

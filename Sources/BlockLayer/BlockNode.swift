@@ -138,6 +138,10 @@ public struct NodeOptions: Sendable {
   public var discard: Discard
   /// What happens to written zeros.
   public var detectZeroes: DetectZeroes
+  /// Whether a flush leaves it to the host when writes become durable: QEMU's `cache.no-flush`.
+  ///
+  /// For files that are of no use after a loss of power, such as one that is being made.
+  public var ignoresFlush = false
 
   /// A writable node that ignores discards, as QEMU's defaults are.
   public init(

@@ -1,8 +1,12 @@
 public import DirtyBitmap
+public import Primitives
 public import SystemPackage
 
 /// A driver that keeps dirty bitmaps in its image.
 public protocol PersistentBitmapStore: BlockDriver {
+  /// Whether the image's version can hold bitmaps at all.
+  var holdsBitmaps: Bool { get }
+
   /// The bitmaps in the image, the first of the directory first; an image's broken bitmap comes
   /// back inconsistent, never as an error. On a writable image they are claimed (marked in use)
   /// before the first write, not now.
@@ -31,70 +35,52 @@ public protocol PersistentBitmapStore: BlockDriver {
   ) async throws(BlockError)
 }
 
-/// A driver that can tell whether its image is consistent.
-public protocol CheckableImage: BlockDriver {
-  /// Walks all references of the image, read-only. Throws when the check could not be completed.
-  func check() async throws(BlockError) -> ImageCheck
-}
-
-/// What a check found.
-public struct ImageCheck: Sendable {
-  /// One finding.
-  public struct Finding: Sendable, Hashable {
-    /// How bad it is.
-    public enum Kind: Sendable, Hashable {
-      /// Space is wasted; no data is in danger.
-      case leak
-      /// Data may be wrong, or the next write may make it so.
-      case corruption
-      /// Something could not be checked: nothing can be said about it.
-      case checkError
-    }
-    /// How bad it is.
-    public let kind: Kind
-    /// What and where, in one line.
-    public let message: String
-
-    /// Makes a finding.
-    public init(_ kind: Kind, _ message: String) {
-      self.kind = kind
-      self.message = message
-    }
-  }
-
-  /// The findings in the order of the walk, check errors last.
-  ///
-  /// Above a stated limit only the counters go on.
-  public var findings: [Finding] = []
-  /// Whether every reference could be followed.
-  ///
-  /// Where not, clusters that look leaked may be in use: nothing must be freed.
-  public var isComplete = true
-  /// The number of leaked clusters.
-  public var leaks = 0
-  /// The number of corruptions.
-  public var corruptions = 0
-  /// The number of places that could not be checked.
-  public var checkErrors = 0
-  /// The end of the last cluster in use, in bytes of the file.
-  public var imageEndOffset = 0
-  /// The number of guest clusters.
-  public var totalClusters = 0
-  /// The number of guest clusters with a host cluster of their own.
-  public var allocatedClusters = 0
-  /// The number of those that do not follow their predecessor on the host.
-  public var fragmentedClusters = 0
-  /// The number of compressed clusters.
-  public var compressedClusters = 0
-
-  /// An empty result.
-  public init() {}
+extension PersistentBitmapStore {
+  /// It can.
+  public var holdsBitmaps: Bool { true }
 }
 
 /// A driver whose image can change its size.
 public protocol ResizableImage: BlockDriver {
   /// Makes the image `length` bytes long. New bytes read as zeros.
   func resize(to length: Int) async throws(BlockError)
+
+  /// Makes the image `length` bytes long, no shorter than it is, with space for what is new as
+  /// `preallocation` says.
+  func grow(to length: Int, _ preallocation: Preallocation) async throws(BlockError)
+}
+
+extension ResizableImage {
+  /// Makes the image longer; reserves what is new, if it can, or writes it.
+  public func grow(to length: Int, _ preallocation: Preallocation) async throws(BlockError) {
+    let new = ByteRange(min(self.length, length), length)
+    switch preallocation {
+    case .off: try await resize(to: length)
+    case .falloc where self is any SpaceReserving:
+      try await resize(to: length)
+      if !new.isEmpty { try await (self as? any SpaceReserving)?.reserveSpace(new) }
+    case .full where limits.growsOnWrite:
+      let zeros = IOBuffer(byteCount: min(new.count, 1 << 20), zeroed: true)
+      var rest = new
+      while !rest.isEmpty {
+        let piece = rest.prefix(zeros.byteCount)
+        try await write(piece, from: zeros.bytes.slice(ByteRange(0, piece.count)))
+        rest = rest.dropFirst(piece.count)
+      }
+      try await resize(to: length)
+    case .metadata, .falloc, .full:
+      throw BlockError(
+        .unsupported, "Unsupported preallocation mode: \(preallocation.rawValue)")
+    }
+  }
+}
+
+/// A driver that can have its host reserve space.
+public protocol SpaceReserving: BlockDriver {
+  /// Reserves space for `range`, so that writing there finds room; what it holds stays.
+  ///
+  /// What lies beyond the end reads as zeros, and the node is longer then.
+  func reserveSpace(_ range: ByteRange) async throws(BlockError)
 }
 
 /// A driver with a backing file recorded in its image.

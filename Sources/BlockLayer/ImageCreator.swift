@@ -23,16 +23,22 @@ public struct ImageCreator: Sendable {
   let check: @Sendable (_ image: NewImage) throws(BlockError) -> Void
   /// Writes the image into `file`, which is empty, durably.
   let create: @Sendable (_ image: NewImage, _ file: BlockNode) async throws(BlockError) -> Void
+  /// Tells how large an image's file becomes.
+  let measure: @Sendable (_ image: NewImage) throws(BlockError) -> ImageMeasurer
 
-  /// Makes a creator.
+  /// Makes a creator; without `measure`, an image takes what its disk does.
   public init(
     check: @escaping @Sendable (_ image: NewImage) throws(BlockError) -> Void,
     create:
       @escaping @Sendable (_ image: NewImage, _ file: BlockNode) async throws(BlockError) ->
-      Void
+      Void,
+    measure: @escaping @Sendable (_ image: NewImage) throws(BlockError) -> ImageMeasurer = {
+      _ throws(BlockError) in .raw
+    }
   ) {
     self.check = check
     self.create = create
+    self.measure = measure
   }
 
   /// A file of the disk's length that reads as zeros.

@@ -48,6 +48,11 @@ public struct OpenOptions: Sendable {
   public var confinement: FilePath?
   /// Opens what is damaged too, as far as it can be read, for a check.
   public var isForCheck = false
+  /// The internal snapshot that the image is to show, with its length and without bitmaps; the
+  /// image must be opened read-only.
+  ///
+  /// Nil for the disk as it is.
+  public var snapshot: SnapshotReference?
 
   /// Options for a writable image; all else as QEMU has it.
   public init(

@@ -91,7 +91,7 @@ extension BlockNode {
     let written = writes.load(ordering: .acquiring)
     await primary?.raise(.flushToOS)
     try await driver.writeBack()
-    if written != flushedWrites.load(ordering: .acquiring) {
+    if !options.ignoresFlush, written != flushedWrites.load(ordering: .acquiring) {
       await primary?.raise(.flushToDisk)
       do {
         try await driver.sync()

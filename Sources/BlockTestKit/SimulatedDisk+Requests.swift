@@ -35,6 +35,13 @@ extension SimulatedDisk {
     try finish(submission, .discard, range)
   }
 
+  /// Makes the file long enough; what is new reads as zeros.
+  ///
+  /// No space is counted.
+  public func reserveSpace(_ range: ByteRange) async throws(BlockError) {
+    if range.upper > length { try await resize(to: range.upper) }
+  }
+
   /// Gives the file another length.
   public func resize(to length: Int) async throws(BlockError) {
     let change = DiskChange(from: self.length, toLength: length)

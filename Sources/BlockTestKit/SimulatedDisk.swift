@@ -20,7 +20,7 @@ internal import SystemPackage
 /// Every operation is a scheduling point of its World before and after it, so that in a simulated
 /// World the seed decides how requests interleave. `crashPoint()` takes down, at any moment, what a
 /// crash could leave.
-public final class SimulatedDisk: BlockDriver, ResizableImage {
+public final class SimulatedDisk: BlockDriver, ResizableImage, SpaceReserving {
   /// A moment in the life of one operation.
   public enum Phase: Sendable, Hashable {
     /// It has just reached the disk: from now on a crash may find it done.

@@ -5,19 +5,28 @@ public import SystemPackage
 extension BlockGraph {
   /// Makes a qcow2 image in a new host file, durably.
   ///
-  /// A file that is there is refused, or replaced if `replacing`.
+  /// A file that is there is refused, or replaced if `replacing`. An external data file, whose name
+  /// is relative to the image's folder, is made too.
   public func createQcow2(
     at path: FilePath, _ options: NewImageOptions, replacing: Bool = false
   ) async throws(BlockError) {
     do { _ = try ImageLayout(options) } catch { throw BlockError(error) }
-    let driver = try FileDriver.create(path, existing: replacing ? .replace : .refuse)
-    let file = try addNode(driver)
+    let existing: FileDriver.Existing = replacing ? .replace : .refuse
+    let file = try addNode(try FileDriver.create(path, existing: existing))
+    var dataFile: BlockNode?
     do throws(BlockError) {
-      try await Qcow2Driver.create(options, in: file)
+      if let name = options.dataFileName {
+        let folder = path.removingLastComponent()
+        let place = folder.pushing(FilePath(String(decoding: name.bytes, as: UTF8.self)))
+        dataFile = try addNode(try FileDriver.create(place, existing: existing))
+      }
+      try await Qcow2Driver.create(options, in: file, dataFile: dataFile)
     } catch {
+      if let dataFile { try? await close(dataFile) }
       try? await close(file)
       throw error.prefixed("Could not create '\(path)'")
     }
+    if let dataFile { try await close(dataFile) }
     try await close(file)
   }
 

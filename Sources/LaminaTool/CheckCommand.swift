@@ -11,33 +11,62 @@ enum CheckCommand {
   @Sendable static func run(_ tool: Tool, _ words: [String]) async throws -> Int32 {
     let parsed = try options.parse(words)
     if parsed.has("help") {
-      tool.console.print("lamina check [-q] [-f FMT] [--output=human|json] [-U] FILE")
+      tool.console.print(
+        "lamina check [-q] [-f FMT] [--output=human|json] [-r leaks|all] [-U] FILE")
       return 0
     }
     guard let path = parsed.operands.first, parsed.operands.count == 1 else {
       throw ToolFailure.usage("Expecting one image file name")
     }
-    if parsed.has("repair") {
-      throw ToolFailure(message: "Not supported yet: check -r; use 'qemu-img check -r' to repair")
-    }
+    let repair = try repair(parsed.value("repair"))
     let isJSON = try Output.isJSON(parsed.value("output"))
     let session = try ImageSession(tool)
     let node = try await session.open(
-      path, format: parsed.value("format"), forceShare: parsed.has("force-share"),
-      backing: .ignore, isForCheck: true)
+      path, format: parsed.value("format"), readOnly: repair == nil,
+      forceShare: parsed.has("force-share"), backing: .ignore, isForCheck: true)
     guard let image = node.driver as? any CheckableImage else {
       tool.console.complain("\(tool.name): This image format does not support checks")
       return 63
     }
-    let result = try await image.check()
+    let repaired: ImageRepairResult?
+    let result: ImageCheck
+    do {
+      repaired = if let repair { try await image.repair(repair) } else { nil }
+      result = if let repaired { repaired.remaining } else { try await image.check() }
+    } catch {
+      try? await session.graph.close(node)
+      throw error.prefixed("Check failed")
+    }
     try await session.graph.close(node)
     if isJSON {
-      tool.console.print(json(result, path, node.driver.driverName).pretty())
+      for finding in repaired?.findings ?? [] { tool.console.complain(finding.message) }
+      tool.console.print(json(result, repaired, path, node.driver.driverName).pretty())
     } else if !parsed.has("quiet") {
+      if let repaired { report(tool, repaired) }
       report(tool, result)
     }
     if result.checkErrors > 0 { return 1 }
     return result.corruptions > 0 ? 2 : result.leaks > 0 ? 3 : 0
+  }
+
+  private static func repair(_ word: String?) throws(ToolFailure) -> ImageRepair? {
+    switch word {
+    case nil: nil
+    case "leaks": .leaks
+    case "all": .all
+    default:
+      throw .usage("Unknown option value for -r (expecting 'leaks' or 'all'): \(word ?? "")")
+    }
+  }
+
+  private static func report(_ tool: Tool, _ repaired: ImageRepairResult) {
+    for finding in repaired.findings { tool.console.complain(finding.message) }
+    guard repaired.leaksFixed + repaired.corruptionsFixed > 0 else { return }
+    tool.console.print(
+      "The following inconsistencies were found and repaired:\n\n"
+        + "    \(repaired.leaksFixed) leaked clusters\n"
+        + "    \(repaired.corruptionsFixed) corruptions\n\n"
+        + "Double checking the fixed image now...")
   }
 
   private static func report(_ tool: Tool, _ result: ImageCheck) {
@@ -76,20 +105,24 @@ enum CheckCommand {
     return "\(hundredths / 100).\(hundredths % 100 < 10 ? "0" : "")\(hundredths % 100)"
   }
 
-  private static func json(_ result: ImageCheck, _ path: String, _ format: String) -> JSONText {
+  private static func json(
+    _ result: ImageCheck, _ repaired: ImageRepairResult?, _ path: String, _ format: String
+  ) -> JSONText {
     var fields: [(String, JSONText)] = [("image-end-offset", .number(result.imageEndOffset))]
-    fields.append(("total-clusters", .number(result.totalClusters)))
-    fields.append(("check-errors", .number(result.checkErrors)))
     func add(_ key: String, _ value: Int) {
       if value > 0 { fields.append((key, .number(value))) }
     }
+    add("compressed-clusters", result.compressedClusters)
+    fields.append(("total-clusters", .number(result.totalClusters)))
     add("corruptions", result.corruptions)
+    add("corruptions-fixed", repaired?.corruptionsFixed ?? 0)
+    fields.append(("check-errors", .number(result.checkErrors)))
     add("leaks", result.leaks)
+    add("leaks-fixed", repaired?.leaksFixed ?? 0)
     add("allocated-clusters", result.allocatedClusters)
     fields.append(("filename", .string(path)))
     fields.append(("format", .string(format)))
     add("fragmented-clusters", result.fragmentedClusters)
-    add("compressed-clusters", result.compressedClusters)
     return .object(fields)
   }
 }

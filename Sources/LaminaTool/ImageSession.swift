@@ -27,12 +27,15 @@ struct ImageSession: Sendable {
   /// Opens the image at `path`; errors say which.
   func open(
     _ path: String, format: String?, readOnly: Bool = true, forceShare: Bool = false,
-    backing: OpenOptions.Backing = .fromImage, isForCheck: Bool = false
+    backing: OpenOptions.Backing = .fromImage, isForCheck: Bool = false,
+    ignoresFlush: Bool = false, snapshot: SnapshotReference? = nil
   ) async throws(BlockError) -> BlockNode {
     var options = OpenOptions(format: format, readOnly: readOnly, backing: backing)
     if forceShare { options.locking = .forceShare }
     options.isForCheck = isForCheck
     options.node.discard = .unmap
+    options.node.ignoresFlush = ignoresFlush
+    options.snapshot = snapshot
     do {
       if format == nil { options.format = try await probe(path, options) }
       return try await graph.open(path, options)
@@ -47,6 +50,7 @@ struct ImageSession: Sendable {
   private func probe(_ path: String, _ options: OpenOptions) async throws(BlockError) -> String {
     var fileOptions = options
     fileOptions.format = "file"
+    fileOptions.snapshot = nil
     fileOptions.isReadOnly = true
     let file = try await graph.open(path, fileOptions)
     let format = try await graph.probe(file)

@@ -48,6 +48,12 @@ final class ProgressLine: Sendable {
     }
   }
 
+  /// Takes the line away; the work has failed.
+  func abandon() {
+    guard isOn else { return }
+    if asQemu { console.write("\n") } else { console.writeError("\r\u{1b}[K") }
+  }
+
   private func line(_ done: Int, _ permyriad: Int) -> String {
     var text = "\(hundredths(permyriad)) %  \(ByteSize.describe(done))"
     guard let start, let now = World.current?.now else { return text }

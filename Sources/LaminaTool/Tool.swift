@@ -15,7 +15,13 @@ struct Tool: Sendable {
     ("info", "tell what an image is", InfoCommand.run),
     ("check", "look for leaks and corruptions", CheckCommand.run),
     ("compare", "compare the contents of two images", CompareCommand.run),
+    ("measure", "tell how large an image would become", MeasureCommand.run),
     ("map", "tell where an image's bytes are", MapCommand.run),
+    ("resize", "change the size of a disk", ResizeCommand.run),
+    ("amend", "change the properties of an image", AmendCommand.run),
+    ("convert", "copy images to another, of any format", ConvertCommand.run),
+    ("commit", "bring what an overlay has into its backing file", CommitCommand.run),
+    ("snapshot", "list, create, apply and delete internal snapshots", SnapshotCommand.run),
     ("rebase", "change the backing file that an image names", RebaseCommand.run),
     ("io", "read and write an image", IOCommand.run),
     (

@@ -1,10 +1,12 @@
 public import BlockLayer
 internal import Primitives
+internal import Synchronization
 
 extension Qcow2Driver {
   /// Opens the image in `node`, and through the context's gate its backing file.
   ///
-  /// Nothing is written: not even by an opener that may write, before its first change. Throws
+  /// Nothing is written, not even by an opener that may write, before its first change; but an
+  /// image that is marked dirty is repaired. Throws
   /// `invalidImage` with QEMU's texts for what contradicts the format, and `unsupported` for what
   /// this engine does not have.
   public static func open(_ node: BlockNode, _ context: OpenContext) async throws(BlockError)
@@ -13,23 +15,38 @@ extension Qcow2Driver {
     let isReadOnly = context.options.isReadOnly
     let purpose: OpenPurpose =
       context.options.isForCheck ? .check : isReadOnly ? .readOnly : .readWrite
-    let cluster = try await readHeader(of: node, for: purpose)
-    let header = cluster.header
+    var cluster = try await readHeader(of: node, for: purpose)
     if let feature = cluster.unsupportedFeatures(for: purpose).first { throw .unsupported(feature) }
     if purpose != .check, let defect = cluster.regionDefects(fileByteCount: node.length).first {
       throw BlockError(defect)
     }
-    if purpose == .readWrite, header.isDirty {
-      throw BlockError(
-        .unsupported,
-        "the image is marked dirty: its refcounts are stale, and repairing them is not supported "
-          + "yet; run 'qemu-img check -r all' on it, or open it read-only")
-    }
     if purpose == .check { return try openForCheck(cluster, in: node) }
+    if purpose == .readWrite, cluster.header.isDirty {
+      cluster = try await repairDirty(cluster, in: node)
+    }
+    let header = cluster.header
+    if let reference = context.options.snapshot {
+      let view = try await view(of: cluster, at: reference, in: node)
+      return try await make(
+        Tables(header: view.cluster, l1: view.l1, refcountTable: [], fileLength: node.length),
+        in: node, context)
+    }
     let l1 = try await readTable(header.l1TableRange, of: node)
     let refcountTable = isReadOnly ? [] : try await readTable(header.refcountTableRange, of: node)
     let tables = Tables(
       header: cluster, l1: l1, refcountTable: refcountTable, fileLength: node.length)
+    // A writer could not keep snapshots that it does not know.
+    let snapshots = isReadOnly ? nil : try await readSnapshots(of: header, in: node)
+    let driver = try await make(tables, in: node, context)
+    driver.snapshotTable.withLock { $0 = snapshots }
+    return driver
+  }
+
+  /// A driver with what its image names, opened through the context's gate.
+  private static func make(
+    _ tables: consuming sending Tables, in node: BlockNode, _ context: OpenContext
+  ) async throws(BlockError) -> Qcow2Driver {
+    let cluster = tables.header
     var edges = [try BlockEdge(.file, to: node)]
     do throws(BlockError) {
       let dataFile = try await openDataFile(cluster, context)
@@ -37,7 +54,7 @@ extension Qcow2Driver {
       let backing = try await openBacking(cluster, context)
       return Qcow2Driver(
         file: edges[0], backing: backing, dataFile: dataFile, tables: tables,
-        isReadOnly: isReadOnly)
+        isReadOnly: context.options.isReadOnly)
     } catch {
       for edge in edges { edge.detach() }
       throw error

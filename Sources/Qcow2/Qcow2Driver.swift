@@ -6,19 +6,22 @@ internal import Synchronization
 /// The qcow2 format, versions 2 and 3: a guest disk in a file that holds only what was written.
 ///
 /// Table of contents
-/// - Opening: `Qcow2Driver+Open`. Creating: `Qcow2Creation`. Growing: `Qcow2Driver+Resize`.
+/// - Opening: `Qcow2Driver+Open`. Creating: `Qcow2Creation`. Another size: `Resize/`.
+///   Other properties: `Amend/`.
 /// - Bytes and values, without any I/O: `Format/`.
 /// - From a guest offset to a run: `Mapping/Lookup`, `+Lookup`; reading `+Read`; writing `+Write`,
 ///   `+Zero`, `+Tables`.
-/// - Free clusters and refcounts: `Allocation/`.
+/// - Free clusters and refcounts: `Allocation/`. Compressed clusters: `Compressed/`.
 /// - What is in memory (`Metadata/Tables`), and how it gets to disk in order (`+Commit`,
 /// `+Header`).
+/// - Internal snapshots: `Snapshots/`.
 /// - Dirty bitmaps in the image: `Bitmaps/`. Consistency: `Check/`. What an image says of itself:
 ///   `Information/`.
 ///
 /// Locks, in the order in which they may be taken: `preparation`, `allocationLocks` (guest
-/// clusters), `tableCopies`, `commitLock`, `loads` (pieces of metadata), `tables`. Only `tables` is
-/// a mutex, and no I/O happens under it; data I/O of mapped clusters happens under none.
+/// clusters), `tableCopies`, `appendingStreams`, `commitLock`, `loads` (pieces of metadata),
+/// `tables`. Only `tables` is a mutex, and no I/O happens under it; data I/O of mapped clusters
+/// happens under none.
 public final class Qcow2Driver: BlockDriver {
   /// The name of the format.
   public var driverName: String { "qcow2" }
@@ -28,7 +31,6 @@ public final class Qcow2Driver: BlockDriver {
   /// Where guest data is, if not in `file`.
   let dataFile: BlockEdge?
   let geometry: Geometry
-  let version: FormatVersion
   let isReadOnly: Bool
   /// Whether only `check` and `information` may be asked of it.
   let isForCheck: Bool
@@ -42,13 +44,21 @@ public final class Qcow2Driver: BlockDriver {
   /// Pieces of the file that are being brought into memory.
   let loads = RangeLock()
   let tableCopies = AsyncMutex()
+  /// The place behind the last compressed stream.
+  let appendingStreams = AsyncMutex()
   let commitLock = AsyncMutex()
   let preparation = AsyncMutex()
   let isPrepared = Atomic<Bool>(false)
+  /// Compresses and decompresses clusters.
+  let codec: ClusterCodec
+  /// The last clusters that were decompressed.
+  let decompressed: DecompressedClusters
   /// Whether mapped clusters may be holes of the file.
   let holes = Atomic<Finding>(.unknown)
   /// The bitmaps of the image, as they are on disk.
   let storedBitmaps: Mutex<StoredBitmaps>
+  /// The snapshot table, as it is on disk; nil until it was read.
+  let snapshotTable = Mutex<StoredSnapshots?>(nil)
   #if MUTANT_IN_USE_AFTER_WRITE
   let bitmapClaimIsDue = Atomic<Bool>(false)
   #endif
@@ -63,11 +73,16 @@ public final class Qcow2Driver: BlockDriver {
     self.isReadOnly = isReadOnly
     self.isForCheck = isForCheck
     geometry = tables.geometry
-    version = tables.header.header.version
+    codec = ClusterCodec(
+      tables.header.header.compressionType, clusterSize: tables.geometry.clusterSize)
+    decompressed = tables.decompressed
     virtualSize = Atomic(tables.header.header.virtualSize)
     self.tables = Mutex(tables)
     storedBitmaps = Mutex(StoredBitmaps())
   }
+
+  /// The version of the format, which amending changes.
+  var version: FormatVersion { tables.withLock { $0.header.header.version } }
 
   /// The virtual size in bytes.
   public var length: Int { virtualSize.load(ordering: .acquiring) }
@@ -97,10 +112,12 @@ public final class Qcow2Driver: BlockDriver {
 
   /// Writes back all that is cached, and makes it durable.
   public func close() async throws(BlockError) {
-    guard !isReadOnly, tables.withLock({ $0.poison }) == nil else { return }
-    // The last requests have left: one round writes what is dirty and frees what was removed, the
-    // next writes the refcounts that fell. More are needed only if tables move.
-    for _ in 0..<4 where tables.withLock({ $0.isDirty }) { try await writeBack() }
+    guard !isReadOnly else { return }
+    if let poison = tables.withLock({ $0.poison }) {
+      await noteCorruption(poison)
+      return
+    }
+    try await writeAllBack()
     if tables.withLock({ !$0.hindered.isEmpty }) {
       try await commitLock.withLock { () async throws(BlockError) in try await commit() }
       try await writeBack()

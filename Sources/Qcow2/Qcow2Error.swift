@@ -21,7 +21,7 @@ extension BlockError {
       .corrupt, "qcow2: \(message); check the image with 'lamina check' before writing to it")
   }
 
-  /// A cluster that this engine can recognise but not read or write.
+  /// Something that this engine can recognise but not handle.
   static func unsupported(_ feature: UnsupportedFeature) -> BlockError {
     BlockError(feature.error)
   }

@@ -80,7 +80,7 @@ struct ChainLab: Sendable {
 
   /// Gives the disk another length.
   func resize(_ length: Int) async throws {
-    try await session { _, node in try await node.resize(to: length) }
+    try await session { _, node in try await node.resize(to: length, mayShrink: true) }
   }
 
   /// What the disk shows.

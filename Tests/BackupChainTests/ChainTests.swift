@@ -38,6 +38,27 @@ import Testing
     }
   }
 
+  @Test func compressedBackupsAreSmallerAndShowTheSame() async throws {
+    try await withChain { lab in
+      var shown = [try await lab.contents()]
+      for (round, compresses) in [true, false, true].enumerated() {
+        try await lab.write([1, 2, 8 + round, 31], UInt8(0x20 + round))
+        let backup = try await lab.backup {
+          $0.compresses = compresses
+          $0.isFull = round == 2
+        }
+        shown.append(try await lab.contents())
+        let plainSize = backup.stored + 5 * ChainLab.cluster
+        let size = try lab.backups.openForReading(BackupChain.fileName(backup.number)).length
+        #expect(compresses ? size < plainSize - 3 * ChainLab.cluster : size >= backup.stored)
+      }
+      for (number, bytes) in shown.enumerated() {
+        #expect(try await lab.contents(of: number) == bytes, "backup \(number)")
+      }
+      try await lab.expectSound()
+    }
+  }
+
   // MARK: - The disk's size
 
   @Test func aDiskThatGrewIsBackedUpIncrementally() async throws {

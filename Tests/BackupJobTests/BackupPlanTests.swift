@@ -32,6 +32,20 @@ import Testing
     #expect(fixture.isAtRest, "\(message)")
   }
 
+  @Test func aTargetThatCannotCompressIsRefused() async throws {
+    try await withFixture(seeds: 0..<1) { fixture in
+      try await refused("Compression is not supported for this drive ", fixture) {
+        $0.compresses = true
+        $0.maxWorkers = 0
+      }
+      let door = try BlockBackend(fixture.targetNode, in: fixture.graph, name: "drive1")
+      try await refused("Compression is not supported for this drive drive1", fixture) {
+        $0.compresses = true
+      }
+      await door.close()
+    }
+  }
+
   @Test func modesThatMakeNoSenseAreRefused() async throws {
     try await withFixture(seeds: 0..<1) { fixture in
       try fixture.sourceNode.addBitmap("b")

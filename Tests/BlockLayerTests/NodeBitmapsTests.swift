@@ -153,7 +153,7 @@ import Testing
         try disk.node.addBitmap("\(granularity)", granularity: granularity)
       }
       try await disk.door.fill(1, at: 0, count: 2 << 20)
-      try await disk.door.resize(to: (1 << 20) + 512)
+      try await disk.door.resize(to: (1 << 20) + 512, mayShrink: true)
       for (granularity, count) in expected {
         let bitmap = try disk.node.bitmaps.named("\(granularity)")
         #expect(bitmap.count == count && bitmap.size == (1 << 20) + 512)
@@ -164,7 +164,7 @@ import Testing
   @Test func scenarioB21BitsThatWereCutOffDoNotComeBack() async throws {
     try await onDisk { disk in
       try await disk.door.fill(1, at: 0, count: 1 << 20)
-      try await disk.door.resize(to: 0)
+      try await disk.door.resize(to: 0, mayShrink: true)
       #expect(disk.bitmap.count == 0)
       try await disk.door.resize(to: 64 << 20)
       #expect(disk.bitmap.count == 0 && disk.bitmap.size == 64 << 20)
@@ -177,7 +177,7 @@ import Testing
     try await onDisk { disk in
       try await disk.door.fill(1, at: 63 << 20, count: 1 << 20)
       disk.driver.fail(BlockError(.io, "no"))
-      let error = await failure { try await disk.door.resize(to: 1 << 20) }
+      let error = await failure { try await disk.door.resize(to: 1 << 20, mayShrink: true) }
       #expect(error?.code == .io)
       #expect(disk.bitmap.count == 1 << 20 && disk.bitmap.size == 64 << 20)
     }
@@ -186,11 +186,11 @@ import Testing
   @Test func aBitmapInUseForbidsResizing() async throws {
     try await onDisk { disk in
       try disk.bitmap.setBusy(true)
-      let error = await failure { try await disk.door.resize(to: 1 << 20) }
+      let error = await failure { try await disk.door.resize(to: 1 << 20, mayShrink: true) }
       #expect(error?.code == .bitmap)
       #expect(disk.door.length == 64 << 20 && disk.door.permissions == .writer)
       try disk.bitmap.setBusy(false)
-      try await disk.door.resize(to: 1 << 20)
+      try await disk.door.resize(to: 1 << 20, mayShrink: true)
     }
   }
 

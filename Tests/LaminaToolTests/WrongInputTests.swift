@@ -40,7 +40,7 @@ import Testing
 
   @Test(arguments: [
     (79, UInt8(0x04), "'data-file' is required for this image"), (79, 0x02, "corrupt"),
-    (79, 0x01, "dirty"), (35, 0x01, "AES encryption"),
+    (35, 0x01, "AES encryption"),
   ])
   func whatKeepsUsFromWritingIsNamed(offset: Int, bits: UInt8, name: String) throws {
     try withImage { tool in

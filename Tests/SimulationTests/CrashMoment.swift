@@ -13,12 +13,22 @@ struct CrashMoment {
 struct CrashExpectation {
   /// The guest's disk.
   var model: ModelDisk
+  /// The guest's disk, if what is under way replaces it.
+  var otherModel: ModelDisk?
   /// The virtual sizes.
   var sizes: Set<Int>
   /// The backing file's recorded names.
   var backingNames: Set<String?>
+  /// The snapshots that may be there: names, with what each shows.
+  var snapshots: [[SnapshotExpectation]] = [[]]
   /// The persistent bitmaps.
   var bitmaps: [BitmapExpectation] = []
+}
+
+/// A snapshot, and what it shows.
+struct SnapshotExpectation: Equatable {
+  let name: String
+  let contents: [UInt8]
 }
 
 /// What must be true of a persistent bitmap: if it is there and consistent, whatever differs from

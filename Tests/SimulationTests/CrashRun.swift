@@ -12,13 +12,13 @@ final class CrashRun: Sendable {
   let world: World
   let disk: SimulatedDisk
 
-  private struct State {
+  struct State {
     var expectation: CrashExpectation
     var moments: [CrashMoment] = []
     var isRecording = false
     var problems: [String] = []
   }
-  private let state: Mutex<State>
+  let state: Mutex<State>
   private let guestLocks = RangeLock()
   /// What goes wrong with the disk from the beginning of the work on: then requests may be refused.
   private let faults: FaultPlan?
@@ -56,7 +56,7 @@ final class CrashRun: Sendable {
     }
   }
 
-  private func expect(_ change: (inout CrashExpectation) -> Void) {
+  func expect(_ change: (inout CrashExpectation) -> Void) {
     state.withLock { change(&$0.expectation) }
   }
 
@@ -69,9 +69,11 @@ final class CrashRun: Sendable {
     if let faults { disk.faults = faults }
     do {
       await append(image.backend)
+      if scenario.takesSnapshots { try await createSnapshot("first", image) }
       await work(part: 0, image.backend, length: scenario.size)
       image = try await changeImage(image)
       await work(part: 1, image.backend, length: scenario.finalSize)
+      if scenario.takesSnapshots { try await changeSnapshots(image) }
       takeMoment()
       try await image.close()
     } catch  where faults != nil {
@@ -140,7 +142,7 @@ final class CrashRun: Sendable {
 
   // MARK: - Guests
 
-  private func work(part: Int, _ backend: BlockBackend, length: Int) async {
+  func work(part: Int, _ backend: BlockBackend, length: Int) async {
     await withTaskGroup(of: Void.self) { group in
       for lane in 0..<scenario.lanes {
         group.addTask {
@@ -185,7 +187,12 @@ final class CrashRun: Sendable {
   private func ask(_ operation: GuestOperation, _ backend: BlockBackend) async throws {
     switch operation {
     case .write(let range, let number):
-      try await backend.write(range, from: WritePattern.bytes(range, write: number).span.bytes)
+      let bytes = WritePattern.bytes(range, write: number)
+      if scenario.compresses, isWhole(range, backend) {
+        try await backend.writeCompressed(range, from: bytes.span.bytes)
+      } else {
+        try await backend.write(range, from: bytes.span.bytes)
+      }
     case .writeZeroes(let range, let mayUnmap):
       try await backend.writeZeroes(range, mayUnmap: mayUnmap)
     case .discard(let range): try await backend.discard(range)
@@ -196,5 +203,11 @@ final class CrashRun: Sendable {
         state.withLock { $0.problems.append("\(operation): \(difference)") }
       }
     }
+  }
+
+  /// Whether `range` is made of whole clusters.
+  private func isWhole(_ range: ByteRange, _ backend: BlockBackend) -> Bool {
+    range.lower.isAligned(to: scenario.clusterSize)
+      && (range.upper.isAligned(to: scenario.clusterSize) || range.upper == backend.length)
   }
 }

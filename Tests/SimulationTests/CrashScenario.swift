@@ -31,6 +31,10 @@ struct CrashScenario {
   var renames = false
   /// The granularities of the persistent bitmaps, in bytes.
   var granularities: [Int] = []
+  /// Whether guests write whole clusters compressed.
+  var compresses = false
+  /// Whether snapshots are made, applied and deleted.
+  var takesSnapshots = false
   /// Whether the first bitmap is removed half-way.
   var removesBitmap = false
 
@@ -55,6 +59,9 @@ struct CrashScenario {
     reopens = Bool.random(using: &random)
     renames = backingLength != nil && Int.random(in: 0..<3, using: &random) == 0
     addBitmaps(&random)
+    compresses = Int.random(in: 0..<3, using: &random) == 0
+    takesSnapshots = refcountBits > 1 && Int.random(in: 0..<3, using: &random) == 0
+    if version == .v2, takesSnapshots { grownSize = nil }
   }
 
   /// An image whose refcount table, of one cluster, is nearly full: the work makes it grow.
@@ -66,6 +73,7 @@ struct CrashScenario {
     scenario.size = 3 << 20
     scenario.grownSize = nil
     scenario.prefilledBytes = 1976 << 10
+    scenario.compresses = false  // what is filled beforehand would need no room
     scenario.lanes = 1
     scenario.appendedBytes = 64 << 10
     scenario.operationsPerLane = 6
@@ -135,7 +143,7 @@ struct CrashScenario {
     return OperationSequence(
       count: operationsPerLane / 2, shape: shape,
       random: SeededGenerator(seed: seed, label: "lane \(lane), part \(part)"),
-      firstWrite: 1 + (2 * lane + part) * 1000)
+      firstWrite: 1 + (3 * lane + part) * 1000)
   }
 }
 
@@ -147,6 +155,7 @@ extension CrashScenario: CustomStringConvertible {
       + (prefilledBytes > 0 ? ", \(prefilledBytes) written before" : "")
       + (granularities.isEmpty ? "" : ", bitmaps \(granularities)")
       + (removesBitmap ? " (the first removed)" : "")
+      + (compresses ? ", compressed writes" : "") + (takesSnapshots ? ", snapshots" : "")
       + ", \(lanes) guests" + (reopens ? ", reopened half-way" : "")
   }
 }

@@ -25,6 +25,7 @@ struct ImageAudit {
     bytes = image.bytes
     guard parseHeader() else { return }
     walkMappings()
+    walkSnapshots()
     walkBitmaps()
     walkRefcountStructures()
     compare()
@@ -56,7 +57,7 @@ struct ImageAudit {
     clusterBits = half(20)
     virtualSize = Int(word(24))
     refcountBits = half(4) == 2 ? 16 : 1 << half(96)
-    guard (9...21).contains(clusterBits), refcountBits <= 64, half(60) == 0 else {
+    guard (9...21).contains(clusterBits), refcountBits <= 64 else {
       corruptions.append("header fields out of range")
       return false
     }
@@ -79,9 +80,17 @@ struct ImageAudit {
       corruptions.append("the L1 table of \(entries) entries is too short")
       return
     }
+    walkTree(l1, entries, isActive: true)
+  }
+
+  /// Each way to a cluster is a reference; the flags of snapshots' tables mean nothing.
+  private mutating func walkTree(_ l1: Int, _ entries: Int, isActive: Bool) {
+    let perTable = clusterSize / 8
     if entries > 0 {
-      refer(l1, "the L1 table", count: (entries * 8).dividedRoundingUp(by: clusterSize))
+      refer(l1, "an L1 table", count: (entries * 8).dividedRoundingUp(by: clusterSize))
     }
+    let flags = copied.count
+    defer { if !isActive { copied.removeLast(copied.count - flags) } }
     for index in 0..<entries {
       let entry = word(l1 + index * 8)
       let table = Int(entry & Self.offsetMask)
@@ -99,7 +108,7 @@ struct ImageAudit {
     let entry = word(offset)
     guard entry != 0 else { return }
     if entry & 1 << 62 != 0 {
-      corruptions.append("guest cluster \(guestCluster) is compressed")
+      walkStream(entry, guestCluster)
       return
     }
     let host = Int(entry & Self.offsetMask)
@@ -113,8 +122,38 @@ struct ImageAudit {
     note(entry, host, "guest cluster \(guestCluster)")
   }
 
+  /// A compressed cluster refers to every cluster that its sectors touch.
+  private mutating func walkStream(_ entry: UInt64, _ guestCluster: Int) {
+    let offsetBits = UInt64(70 - clusterBits)
+    let offset = Int(entry & (1 << offsetBits - 1))
+    let sectors = Int(entry >> offsetBits & (1 << (62 - offsetBits) - 1)) + 1
+    let start = offset / 512 * 512
+    if offset == 0 || entry & Self.copiedFlag != 0 {
+      corruptions.append("guest cluster \(guestCluster) has the compressed entry \(entry)")
+    }
+    let last = (start + sectors * 512 - 1) >> clusterBits
+    for cluster in offset >> clusterBits...last {
+      refer(cluster << clusterBits, "the stream of guest cluster \(guestCluster)")
+    }
+  }
+
   private mutating func note(_ entry: UInt64, _ offset: Int, _ name: String) {
     copied.append((offset >> clusterBits, entry & Self.copiedFlag != 0, name))
+  }
+
+  private mutating func walkSnapshots() {
+    guard half(60) > 0 else { return }
+    let table = Int(word(64))
+    var offset = table
+    for _ in 0..<half(60) {
+      walkTree(Int(word(offset)), half(offset + 8), isActive: false)
+      let names = half(offset + 12)
+      let size = 40 + half(offset + 36) + names >> 16 + names & 0xffff
+      offset += size.roundedUp(to: 8)
+    }
+    refer(
+      table, "the snapshot table",
+      count: (offset - table).dividedRoundingUp(by: clusterSize))
   }
 
   private mutating func walkRefcountStructures() {
@@ -197,6 +236,8 @@ struct ImageAudit {
       }
     }
     for (cluster, isCopied, name) in copied where isCopied != (refcount(cluster) == 1) {
+      // The flag tells the truth about one reference that is counted too high.
+      if isCopied, references[cluster] == 1 { continue }
       corruptions.append("\(name): COPIED is \(isCopied), the refcount \(refcount(cluster))")
     }
   }

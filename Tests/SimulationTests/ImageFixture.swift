@@ -10,12 +10,16 @@ struct ImageFixture {
   let backend: BlockBackend
 
   /// Opens the image on `disk`.
-  init(_ disk: SimulatedDisk, backing: SparseImage?, readOnly: Bool = false) async throws {
+  init(
+    _ disk: SimulatedDisk, backing: SparseImage?, readOnly: Bool = false,
+    at snapshot: SnapshotReference? = nil
+  ) async throws {
     graph = BlockGraph(world: disk.world, registry: Self.registry, policy: .none)
     let file = try graph.addNode(
       disk, options: NodeOptions(isReadOnly: readOnly, discard: .unmap))
     var options = OpenOptions(
       format: "qcow2", readOnly: readOnly, backing: .ignore, discard: .unmap)
+    options.snapshot = snapshot
     if let backing {
       let base = SimulatedDisk(
         backing, in: disk.world, schedulingPoints: disk.hasSchedulingPoints)

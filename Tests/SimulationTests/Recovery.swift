@@ -67,14 +67,35 @@ struct Recovery {
     guard expectation.sizes.contains(length) else { throw Problem(text: "the size is \(length)") }
     try await check(fixture, agreesWith: audit)
     let contents = try await fixture.backend.read(at: 0, count: length)
-    if let difference = expectation.model.verifyAfterCrash(contents, at: ByteRange(0, length)) {
+    let whole = ByteRange(0, length)
+    if let difference = expectation.model.verifyAfterCrash(contents, at: whole),
+      expectation.otherModel.map({ $0.verifyAfterCrash(contents, at: whole) != nil }) ?? true
+    {
       throw Problem(text: "\(difference)")
     }
+    try await verifySnapshots(image, fixture, expectation)
     try verifyHeader(fixture, expectation)
     for bitmap in expectation.bitmaps { try verify(bitmap, fixture, contents) }
     try await fixture.close()
     guard disk.count(of: .changes) == 0 else { throw Problem(text: "reading changed the image") }
     return contents
+  }
+
+  /// Compares the snapshots with those that may be there.
+  private func verifySnapshots(
+    _ image: SparseImage, _ fixture: ImageFixture, _ expectation: CrashExpectation
+  ) async throws {
+    var found: [SnapshotExpectation] = []
+    for snapshot in try await fixture.graph.snapshots(of: fixture.node) {
+      let then = try await ImageFixture(
+        quietDisk(image), backing: scenario.backingImage, readOnly: true, at: .id(snapshot.id))
+      let contents = try await then.backend.read(at: 0, count: then.backend.length)
+      found.append(SnapshotExpectation(name: snapshot.name, contents: contents))
+      try await then.close()
+    }
+    guard expectation.snapshots.contains(found) else {
+      throw Problem(text: "the snapshots are \(found.map(\.name)), or show something else")
+    }
   }
 
   private func check(_ fixture: ImageFixture, agreesWith audit: ImageAudit) async throws {
@@ -118,6 +139,7 @@ struct Recovery {
     let bytes = WritePattern.bytes(range, write: Self.canary)
     var expectation = expectation
     expectation.model = ModelDisk(SparseImage(contents))
+    expectation.otherModel = nil
     expectation.sizes = [contents.count]
     let ticket = expectation.model.beginWrite(range, bytes, number: Self.canary)
     let disk = quietDisk(image)

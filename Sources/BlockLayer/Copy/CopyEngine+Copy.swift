@@ -80,7 +80,11 @@ extension CopyEngine {
       throw CopyFailure(.read, error)
     }
     do {
-      try await target.node.write(range, from: part.bytes)
+      if compresses {
+        try await target.node.writeCompressed(range, from: part.bytes)
+      } else {
+        try await target.node.write(range, from: part.bytes)
+      }
     } catch {
       throw CopyFailure(.write, error)
     }

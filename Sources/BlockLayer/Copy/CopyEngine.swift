@@ -21,6 +21,8 @@ public final class CopyEngine: Sendable {
   public let length: Int
   let source: BlockEdge
   let target: BlockEdge
+  /// Whether data is written compressed.
+  let compresses: Bool
   private let state: Mutex<CopyState>
   /// Shut while the graph changes: the background begins no task then.
   ///
@@ -29,10 +31,15 @@ public final class CopyEngine: Sendable {
 
   /// Makes an engine between the nodes of two edges, with nothing to copy yet.
   ///
-  /// Throws when the disk has too many clusters for a bitmap.
-  public init(source: BlockEdge, target: BlockEdge, clusterSize: Int) throws(BlockError) {
+  /// With `compresses`, data is written compressed: the target's driver is a `CompressingImage`,
+  /// and no cluster of its own is longer than a copy cluster. Throws when the disk has too many
+  /// clusters for a bitmap.
+  public init(
+    source: BlockEdge, target: BlockEdge, clusterSize: Int, compresses: Bool = false
+  ) throws(BlockError) {
     self.source = source
     self.target = target
+    self.compresses = compresses
     self.clusterSize = clusterSize
     length = source.node.length
     do {

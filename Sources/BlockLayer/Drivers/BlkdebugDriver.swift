@@ -170,6 +170,11 @@ public final class BlkdebugDriver: DebugEventSink {
 extension BlkdebugDriver: ResizableImage {
   /// Resizes the node below.
   public func resize(to length: Int) async throws(BlockError) {
-    try await image.node.resize(to: length)
+    try await image.node.resize(to: length, mayShrink: true)
+  }
+
+  /// Grows the node below.
+  public func grow(to length: Int, _ preallocation: Preallocation) async throws(BlockError) {
+    try await image.node.resize(to: length, preallocation: preallocation)
   }
 }

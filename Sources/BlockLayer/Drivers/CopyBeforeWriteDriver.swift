@@ -26,7 +26,7 @@ public final class CopyBeforeWriteDriver: BlockDriver {
   ///
   /// `clusterSize`, in bytes, is a power of two.
   public init(
-    source: BlockNode, target: BlockNode, clusterSize: Int
+    source: BlockNode, target: BlockNode, clusterSize: Int, compresses: Bool = false
   ) throws(BlockError) {
     file = try BlockEdge(.file, to: source)
     do throws(BlockError) {
@@ -36,7 +36,8 @@ public final class CopyBeforeWriteDriver: BlockDriver {
       throw error
     }
     do throws(BlockError) {
-      engine = try CopyEngine(source: file, target: self.target, clusterSize: clusterSize)
+      engine = try CopyEngine(
+        source: file, target: self.target, clusterSize: clusterSize, compresses: compresses)
     } catch {
       self.target.detach()
       file.detach()

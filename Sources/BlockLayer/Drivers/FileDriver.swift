@@ -225,3 +225,20 @@ extension FileDriver: ResizableImage {
     byteCount.store(length, ordering: .relaxed)
   }
 }
+
+extension FileDriver: SpaceReserving {
+  /// Reserves space on the host.
+  ///
+  /// The corresponding C function is `posix_fallocate`.
+  public func reserveSpace(_ range: ByteRange) async throws(BlockError) {
+    guard limits.growsOnWrite, !range.isEmpty else { return }
+    World.willBlock()
+    do {
+      try host.reserve(range)
+    } catch {
+      lookAtLength()
+      throw failed(error, "reserve space for", range)
+    }
+    didGrow(to: range.upper)
+  }
+}

@@ -75,3 +75,10 @@ extension MemoryDriver: ResizableImage {
     }
   }
 }
+
+extension MemoryDriver: SpaceReserving {
+  /// Makes the disk long enough: memory is taken when data comes.
+  public func reserveSpace(_ range: ByteRange) async throws(BlockError) {
+    state.withLock { $0.length = max($0.length, range.upper) }
+  }
+}

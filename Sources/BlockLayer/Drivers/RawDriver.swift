@@ -94,12 +94,21 @@ public final class RawDriver: BlockDriver {
 extension RawDriver: ResizableImage {
   /// Resizes the node below; a window keeps its size.
   public func resize(to length: Int) async throws(BlockError) {
+    try await file.node.resize(to: try end(length), mayShrink: true)
+  }
+
+  /// Grows the node below; a window keeps its size.
+  public func grow(to length: Int, _ preallocation: Preallocation) async throws(BlockError) {
+    try await file.node.resize(to: try end(length), preallocation: preallocation)
+  }
+
+  private func end(_ length: Int) throws(BlockError) -> Int {
     guard size == nil else {
       throw BlockError(
         .unsupported, "a raw window of fixed size cannot be resized; open it without a size")
     }
     let (end, overflow) = offset.addingReportingOverflow(length)
     guard !overflow else { throw BlockError(.invalidArgument, "a size of \(length) is too large") }
-    try await file.node.resize(to: end)
+    return end
   }
 }

@@ -22,8 +22,22 @@ extension FilePath {
     return FilePath(platformString: name)
   }
 
+  /// Removes the file, links followed, if it is a regular one; a failure leaves it.
+  ///
+  /// The corresponding C functions are `stat` and `unlink`.
+  public func removeRegularFile() {
+    guard let real = try? resolved() else { return }
+    if isRegularFile(real) { real.removeFile() }
+  }
+
   /// Removes the name; a failure leaves it.
   ///
   /// The corresponding C function is `unlink`.
   func removeFile() { _ = withPlatformString { unlink($0) } }
+}
+
+private func isRegularFile(_ path: FilePath) -> Bool {
+  var status = stat()
+  return path.withPlatformString { stat($0, &status) } == 0
+    && status.st_mode & S_IFMT == S_IFREG
 }

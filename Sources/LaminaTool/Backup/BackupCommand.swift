@@ -24,6 +24,7 @@ struct BackupCommand: ParsableCommand {
     @Option(help: "Make a full backup after so many that stand on each other.") var fullEvery: Int?
     @Option(help: "The granularity of the disk's bitmap, such as 64K.") var granularity: String?
     @Option(help: "The most bytes to copy in a second, such as 100M.") var limit: String?
+    @Flag(help: "Compress the backup's file.") var compress = false
     @Flag(help: "Go on with a disk that never belonged to this folder, by a full backup.")
     var adopt = false
     @Option(help: "human or json.") var output: String?
@@ -39,6 +40,7 @@ struct BackupCommand: ParsableCommand {
       request.isFull = full
       request.fullEvery = fullEvery
       request.adopts = adopt
+      request.compresses = compress
       request.granularity = try BackupSession.size(granularity, "granularity")
       request.limit = try BackupSession.size(limit, "limit") ?? 0
       request.onProgress = tool.watcher()

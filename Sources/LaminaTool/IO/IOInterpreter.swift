@@ -100,7 +100,9 @@ struct IOInterpreter {
     guard kinds.count <= 1 else {
       throw ToolFailure(message: "Only one of -z, -P, and -s can be specified at the same time")
     }
-    if parsed.has("c") { throw ToolFailure(message: "Not supported yet: compressed writes") }
+    if parsed.has("c"), parsed.has("f") {
+      throw ToolFailure(message: "-f and -b or -c cannot be specified at the same time")
+    }
     if parsed.has("u"), !parsed.has("z") {
       throw ToolFailure(message: "-u requires -z to be specified")
     }
@@ -115,7 +117,11 @@ struct IOInterpreter {
       } else {
         bytes.fill(with: try request.pattern() ?? 0xcd)
       }
-      try await disk.write(request.range, from: bytes.bytes)
+      if parsed.has("c") {
+        try await disk.writeCompressed(request.range, from: bytes.bytes)
+      } else {
+        try await disk.write(request.range, from: bytes.bytes)
+      }
     }
     if parsed.has("f") { try await disk.flush() }
     report("wrote", request, start)
@@ -159,7 +165,7 @@ struct IOInterpreter {
     guard let text = words.last, let size = ByteSize.parse(text) else {
       throw ToolFailure(message: "truncate: a size is needed")
     }
-    try await disk.resize(to: size)
+    try await disk.resize(to: size, mayShrink: true)
   }
 
   private func alloc(_ words: [String]) async throws {

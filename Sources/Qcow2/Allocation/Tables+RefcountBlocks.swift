@@ -69,7 +69,9 @@ extension Tables {
       insertBlock(area.tableIndex + index, at: area.first + index)
     }
     _ = try change(area.first, area.count, by: 1)
-    for cluster in area.first..<area.first + area.count { metadataClusters.insert(cluster) }
+    let table = area.first + area.blocks
+    metadataClusters.insert(area.first..<table, as: .refcountBlock)
+    metadataClusters.insert(table..<area.first + area.count, as: .refcountTable)
     highWater = max(highWater, area.first + area.count)
   }
 

@@ -18,7 +18,7 @@ struct ClusterRun: Sendable {
 
 /// Refcounts in memory: reading them, changing them, and finding clusters that are free.
 extension Tables {
-  private var codec: RefcountBlock { RefcountBlock(order: geometry.refcountOrder) }
+  var codec: RefcountBlock { RefcountBlock(order: geometry.refcountOrder) }
 
   /// The offset of the block at `tableIndex`; 0 for none.
   ///
@@ -43,6 +43,9 @@ extension Tables {
     return .done(codec.value(at: index, in: block.bytes.span.bytes))
   }
 
+  /// The largest refcount that the image's width can hold.
+  var maximumRefcount: UInt64 { codec.maximum }
+
   /// Adds `delta` to the refcounts of `count` clusters whose blocks must all be in memory.
   mutating func change(_ cluster: Int, _ count: Int, by delta: Int) throws(BlockError)
     -> RefcountStep<Void>
@@ -66,12 +69,13 @@ extension Tables {
       if delta < 0, value == 1 {
         firstFree = min(firstFree, index)
         metadataClusters.remove(index)
+        forgetStreams(at: index)
       }
     }
     return .done(())
   }
 
-  private mutating func store(
+  mutating func store(
     _ value: UInt64, at entry: Int, of block: CachedRefcountBlock
   ) {
     var span = block.bytes.mutableSpan
@@ -111,6 +115,18 @@ extension Tables {
   mutating func allocate(_ count: Int) throws(BlockError) -> RefcountStep<ClusterRun> {
     var position = 0
     return try allocate(count, minimum: 1, from: &position)
+  }
+
+  /// Takes `cluster` if it is free and its refcount has a block; says whether it did.
+  mutating func takeIfFree(_ cluster: Int) throws(BlockError) -> RefcountStep<Bool> {
+    let (tableIndex, _) = geometry.refcountPosition(of: ClusterIndex(cluster))
+    guard try blockOffset(tableIndex) != 0 else { return .done(false) }
+    switch try refcount(cluster) {
+    case .missing(let tableIndex): return .missing(tableIndex: tableIndex)
+    case .done(let count):
+      if count == 0 { _ = try take(ClusterRun(first: cluster, count: 1)) }
+      return .done(count == 0)
+    }
   }
 
   /// Notes that `clusters` are not free, if none before them is.
@@ -180,16 +196,5 @@ extension Tables {
     let isPristine = run.first >= highWater
     highWater = max(highWater, end)
     return ClusterRun(first: run.first, count: run.count, isPristine: isPristine)
-  }
-
-  /// Ends writing, and throws, if clusters that are about to be taken hold metadata.
-  ///
-  /// They have refcount 0 then: the image is damaged, and using them would destroy more.
-  mutating func checkHoldsNoMetadata(_ clusters: Range<Int>) throws(BlockError) {
-    guard let used = clusters.first(where: { metadataClusters.contains($0) }) else { return }
-    let error = BlockError.corruption(
-      "Preventing invalid allocation of cluster \(used), which holds metadata and has refcount 0")
-    poison = error
-    throw error
   }
 }

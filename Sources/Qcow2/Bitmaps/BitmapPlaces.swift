@@ -7,6 +7,7 @@ internal import Primitives
 struct BitmapPlaces {
   private let geometry: Geometry
   private var clusters: Set<Int> = []
+  private var tables: [Range<ClusterIndex>] = []
   private var tableEntryCount = 0
 
   /// The entries of all tables together: at clusters of 512 bytes and the finest granularity those
@@ -22,9 +23,18 @@ struct BitmapPlaces {
     guard tableEntryCount <= Self.maximumTableEntries, let range = entry.tableRange else {
       return false
     }
+    tables.append(geometry.clusters(touchedBy: range))
     return geometry.clusters(touchedBy: range).allSatisfy {
       clusters.insert($0.value).inserted
     }
+  }
+
+  /// Notes what the clusters hold, so that nothing else is written there.
+  func note(in map: inout MetadataMap) {
+    for table in tables {
+      map.insert(table.lowerBound.value..<table.upperBound.value, as: .bitmapTable)
+    }
+    for cluster in clusters { map.insert(cluster, as: .bitmapData) }
   }
 
   /// Takes a cluster of bits; false when it was taken.

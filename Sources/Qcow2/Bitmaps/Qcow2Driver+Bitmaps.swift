@@ -5,6 +5,9 @@ internal import Primitives
 internal import Synchronization
 
 extension Qcow2Driver: PersistentBitmapStore {
+  /// Version 2 has none.
+  public var holdsBitmaps: Bool { version == .v3 }
+
   /// The bitmaps in the image, in the directory's order.
   ///
   /// A bitmap that is in use, or whose table or bits are damaged, comes back inconsistent. One that
@@ -30,6 +33,7 @@ extension Qcow2Driver: PersistentBitmapStore {
         guard isReadOnly else { throw error }
       }
     }
+    if !isReadOnly { tables.withLock { places.note(in: &$0.metadataClusters) } }
     return bitmaps
   }
 
@@ -93,7 +97,6 @@ extension Qcow2Driver: PersistentBitmapStore {
       throw refuse("Granularity is under minimum (\(minimum) bytes)")
     }
     try checkStorable(granularity: granularity, length: length)
-    guard length > 0 else { throw refuse("A disk without bytes has nothing to track") }
     guard name.utf8.count <= FormatLimits.maximumBitmapNameBytes else {
       throw refuse(
         "Name length exceeds maximum (\(FormatLimits.maximumBitmapNameBytes) characters)")
@@ -110,6 +113,9 @@ extension Qcow2Driver: PersistentBitmapStore {
 
   /// Throws, with QEMU's text, when the bits of a bitmap would go beyond the format's limits.
   public func checkStorable(granularity: Int, length: Int) throws(BlockError) {
+    guard length > 0 else {
+      throw BlockError(.bitmap, "A disk without bytes has nothing to track")
+    }
     let sizes = BitmapSizes(
       virtualSize: length, granularityBits: granularity.trailingZeroBitCount)
     guard sizes.isStorable(geometry: geometry) else {
@@ -253,9 +259,10 @@ extension Qcow2Driver: PersistentBitmapStore {
           table.append(BitmapTableEntry(.allZeros).rawValue)
           continue
         }
-        table.append(BitmapTableEntry(.data(try await writeMetadata(bytes))).rawValue)
+        let place = try await writeMetadata(bytes, as: .bitmapData)
+        table.append(BitmapTableEntry(.data(place)).rawValue)
       }
-      let offset = try await writeMetadata(encodeTable(table))
+      let offset = try await writeMetadata(encodeTable(table), as: .bitmapTable)
       return BitmapDirectoryEntry(
         name: EmbeddedName(bytes: Array(name.utf8)), granularityBits: granularityBits,
         flags: bitmap.isEnabled ? .auto : [], tableOffset: offset, tableEntryCount: table.count)

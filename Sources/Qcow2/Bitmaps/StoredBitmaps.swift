@@ -108,13 +108,15 @@ extension Qcow2Driver {
     let bytes = try parsing { () throws(Qcow2FormatError) in
       try BitmapDirectory.serialize(entries)
     }
-    let offset = try await writeMetadata(bytes)
+    let offset = try await writeMetadata(bytes, as: .bitmapDirectory)
     return BitmapExtension(
       bitmapCount: entries.count, directoryByteCount: bytes.count, directoryOffset: offset)
   }
 
   /// Writes `bytes` to new clusters that follow each other, padded with zeros.
-  func writeMetadata(_ bytes: [UInt8]) async throws(BlockError) -> HostOffset {
+  func writeMetadata(
+    _ bytes: [UInt8], as owner: MetadataOwner
+  ) async throws(BlockError) -> HostOffset {
     let count = geometry.clusterCount(forBytes: bytes.count)
     let place = try await allocate(count, minimum: count)
     let offset = place.first << geometry.clusterBits
@@ -128,7 +130,7 @@ extension Qcow2Driver {
       throw error
     }
     tables.withLock { tables in
-      for cluster in place.first..<place.first + count { tables.metadataClusters.insert(cluster) }
+      tables.metadataClusters.insert(place.first..<place.first + count, as: owner)
     }
     return HostOffset(offset)
   }

@@ -21,11 +21,29 @@ extension CheckFinding {
       structureMessage
     case .outsideFile, .metadataOverlap, .dataOnMetadata, .mappedTwice, .tableMappedTwice:
       placeMessage
-    case .snapshotIncomplete, .snapshotTableMisaligned, .snapshotTableTooLarge,
-      .snapshotsWithDataFile, .bitmapsInvalid, .bitmapEntryInvalid, .bitmapTail,
+    case .subclustersContradict, .subclustersWithoutCluster, .compressedWithSubclusters:
+      subclusterMessage
+    case .snapshotIncomplete, .snapshotExtraData, .snapshotsTooMany, .snapshotTableMisaligned,
+      .snapshotTableTooLarge, .snapshotsWithDataFile, .bitmapsInvalid, .bitmapEntryInvalid,
+      .bitmapTail,
       .encryptionHeaderTooLarge:
       extraMessage
     default: entryMessage
+    }
+  }
+
+  /// What is said when it has been put right.
+  var repairMessage: String {
+    switch self {
+    case .leaked(let cluster, let refcount, let references),
+      .refcountTooLow(let cluster, let refcount, let references):
+      "Repairing cluster \(cluster) refcount=\(refcount) reference=\(references)"
+    case .snapshotExtraData(let index, let byteCount):
+      "Discarding too much extra metadata in snapshot table entry \(index) "
+        + "(\(byteCount) > \(FormatLimits.maximumSnapshotExtraBytes))"
+    case .snapshotsTooMany(let count): "Discarding \(count) overhanging snapshots"
+    default:
+      message.hasPrefix("ERROR") ? "Repairing" + message.dropFirst(5) : "Repairing: " + message
     }
   }
 
@@ -52,9 +70,9 @@ extension CheckFinding {
     case .dataOnMetadata(let offset, let owner, let guest):
       "ERROR offset=\(hex(offset)): Data cluster overlaps with \(owner.name)" + guestText(guest)
     case .mappedTwice(let offset, let guest):
-      "ERROR offset=\(hex(offset)): Data cluster is mapped more than once" + guestText(guest)
+      "offset=\(hex(offset)): Data cluster is mapped more than once" + guestText(guest)
     case .tableMappedTwice(let offset, let count):
-      "ERROR l2_offset=\(hex(offset)): Table is named by \(count) L1 entries"
+      "l2_offset=\(hex(offset)): Table is named by \(count) L1 entries"
     default: ""
     }
   }
@@ -86,8 +104,24 @@ extension CheckFinding {
     }
   }
 
+  private var subclusterMessage: String {
+    switch self {
+    case .subclustersContradict(let offset):
+      "ERROR offset=\(hex(offset)): Allocated cluster has corrupted subcluster allocation bitmap"
+    case .subclustersWithoutCluster:
+      "ERROR: Unallocated cluster has non-zero subcluster allocation map"
+    case .compressedWithSubclusters(let index, let entry):
+      "ERROR compressed cluster \(index) with non-zero subcluster allocation bitmap, "
+        + "entry=\(hexText(entry))"
+    default: ""
+    }
+  }
+
   private var extraMessage: String {
     switch self {
+    case .snapshotExtraData(let index, _):
+      "ERROR too much extra metadata in snapshot table entry \(index)"
+    case .snapshotsTooMany(let count): "ERROR \(count) snapshots too many"
     case .snapshotIncomplete(let index): "ERROR snapshot table entry \(index) is incomplete"
     case .snapshotTableMisaligned(let id, let name, let offset):
       "ERROR snapshot \(id) (\(name)) l1_offset=\(hexText(offset)): L1 table is not cluster "

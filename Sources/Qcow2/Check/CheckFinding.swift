@@ -53,10 +53,19 @@ enum CheckFinding: Hashable, Sendable {
   case copiedCompressed(offset: Int)
   case compressedWithDataFile(l2Index: Int, entry: UInt64)
   case dataFileMismatch(offset: Int, guest: Int)
+  /// A subcluster is both data and zeros.
+  case subclustersContradict(offset: Int)
+  /// Subclusters are data, and there is no host cluster.
+  case subclustersWithoutCluster
+  /// A compressed cluster has subclusters.
+  case compressedWithSubclusters(l2Index: Int, entry: UInt64)
 
   // MARK: - Snapshots, bitmaps, encryption
 
   case snapshotIncomplete(index: Int)
+  case snapshotExtraData(index: Int, byteCount: Int)
+  /// The snapshot table is longer than it may be.
+  case snapshotsTooMany(count: Int)
   case snapshotTableMisaligned(id: EmbeddedName, name: EmbeddedName, offset: Int)
   case snapshotTableTooLarge(id: EmbeddedName, name: EmbeddedName, entryCount: Int)
   case snapshotsWithDataFile(count: Int)
@@ -72,6 +81,8 @@ extension CheckFinding {
   var kind: ImageCheck.Finding.Kind {
     switch self {
     case .leaked, .leakedBehindFile: .leak
+    // Where the refcount is too low that is found by itself; else the next write separates them.
+    case .mappedTwice, .tableMappedTwice: .notice
     default: .corruption
     }
   }

@@ -1,3 +1,5 @@
+internal import BlockLayer
+
 /// What bounds the work and the memory of a check, each with its reason.
 ///
 /// A check is linear in the bytes that the image's tables really hold: an L2 table is read once
@@ -30,6 +32,8 @@ enum CheckStop: Error {
   case implausible(String)
   /// The calling task was cancelled.
   case cancelled
+  /// A repair could not be written.
+  case writing(BlockError)
 }
 
 /// What a walk has spent of its limits.

@@ -5,9 +5,15 @@ struct CheckLog {
   /// The counters, and no findings: those are in `findings` until the end.
   private(set) var result = ImageCheck()
   /// The findings, as many as are kept.
-  private(set) var findings: [(finding: CheckFinding, count: Int)] = []
+  private(set) var findings: [(finding: CheckFinding, count: Int, isRepaired: Bool)] = []
+  /// The leaked clusters that were freed.
+  private(set) var leaksFixed = 0
+  /// The corruptions that were put right.
+  private(set) var corruptionsFixed = 0
   /// What could not be checked, in words; as many as are kept.
   private(set) var errors: [String] = []
+  /// How often something could not be followed or read.
+  private(set) var defects = 0
   private let limit: Int
 
   init(keeping limit: Int) { self.limit = limit }
@@ -17,9 +23,19 @@ struct CheckLog {
     guard count > 0 else { return }
     switch finding.kind {
     case .leak: result.leaks = result.leaks.addingClamped(count)
+    case .notice: break
     default: result.corruptions = result.corruptions.addingClamped(count)
     }
-    if !isFull { findings.append((finding, count)) }
+    if !isFull { findings.append((finding, count, false)) }
+  }
+
+  /// Notes something that was found and put right.
+  mutating func addRepaired(_ finding: CheckFinding, times count: Int = 1) {
+    switch finding.kind {
+    case .leak: leaksFixed = leaksFixed.addingClamped(count)
+    default: corruptionsFixed = corruptionsFixed.addingClamped(count)
+    }
+    if !isFull { findings.append((finding, count, true)) }
   }
 
   /// Whether findings are only counted from now on.
@@ -31,13 +47,16 @@ struct CheckLog {
   /// Notes that `count` places could not be checked; nothing may be freed after such a walk.
   mutating func addError(_ message: String, places count: Int = 1) {
     result.checkErrors = result.checkErrors.addingClamped(count)
-    result.isComplete = false
+    setIncomplete()
     if errors.count < limit { errors.append(message) }
   }
 
   /// Notes that a damaged reference could not be followed, so that what is behind it may look
   /// unused.
-  mutating func setIncomplete() { result.isComplete = false }
+  mutating func setIncomplete() {
+    result.isComplete = false
+    defects += 1
+  }
 
   /// Changes the statistics.
   mutating func update(_ change: (inout ImageCheck) -> Void) { change(&result) }
@@ -46,7 +65,11 @@ struct CheckLog {
   func finished() -> ImageCheck {
     var check = result
     check.findings =
-      findings.map { ImageCheck.Finding($0.finding.kind, text($0.finding, $0.count)) }
+      findings.map { finding, count, isRepaired in
+        isRepaired
+          ? ImageCheck.Finding(.repaired, finding.repairMessage)
+          : ImageCheck.Finding(finding.kind, text(finding, count))
+      }
       + errors.map { ImageCheck.Finding(.checkError, $0) }
     return check
   }

@@ -8,8 +8,7 @@ extension ConsistencyCheck {
   /// Bitmaps that a foreign writer made stale are no part of the image: their clusters are leaks.
   mutating func walkBitmaps() async throws(CheckStop) {
     if case .invalid(let error) = cluster.extensions.bitmapsDefect {
-      log.add(.bitmapsInvalid(error.message))
-      log.setIncomplete()
+      noteInvalidBitmaps(error.message)
     }
     guard let bitmaps = cluster.extensions.bitmaps, let range = bitmaps.directoryRange else {
       return
@@ -22,11 +21,16 @@ extension ConsistencyCheck {
         bytes.span.bytes, bitmapCount: bitmaps.bitmapCount, geometry: geometry,
         virtualSize: header.virtualSize)
     } catch {
-      log.add(.bitmapsInvalid(error.message))
-      log.setIncomplete()
+      noteInvalidBitmaps(error.message)
       return
     }
     for entry in entries { try await walkBitmap(entry) }
+  }
+
+  private mutating func noteInvalidBitmaps(_ message: String) {
+    needs.bitmapsGone = true
+    log.add(.bitmapsInvalid(message))
+    log.setIncomplete()
   }
 
   /// The bytes of the directory, at most up to where it can no longer be sound.

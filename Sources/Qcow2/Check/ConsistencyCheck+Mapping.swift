@@ -6,7 +6,7 @@ extension ConsistencyCheck {
   /// Reads every L2 table once, and counts what its entries refer to.
   mutating func walkTables() async throws(CheckStop) {
     // All of them claim their clusters first, so that data which stands on any is found.
-    for table in references.tables { try claimTable(table) }
+    for position in references.tables.indices { try claimTable(position) }
     var buffer = IOBuffer(byteCount: geometry.clusterSize)
     for position in references.tables.indices {
       let table = references.tables[position]
@@ -15,20 +15,26 @@ extension ConsistencyCheck {
       let owner: MetadataOwner = table.active > 0 ? .activeL2Table : .inactiveL2Table
       switch try await load(range, owner, into: &buffer) {
       case .bytes:
-        let statistics = examine(buffer.bytes, of: table)
+        var hollowed: [Int] = []
+        let statistics = examine(buffer.bytes, of: table, &hollowed)
         log.update { $0.add(statistics, times: table.active) }
+        if !hollowed.isEmpty { try await writeHollowed(hollowed, range, &buffer) }
       case .zeros, .failed: references.tables[position].isHollow = true
       }
     }
   }
 
-  private mutating func claimTable(_ table: L2References.Table) throws(CheckStop) {
+  private mutating func claimTable(_ position: Int) throws(CheckStop) {
+    let table = references.tables[position]
     var overlaps = OverlapNotes()
     let isActive = table.active > 0
     let isRepeated = claim(
       table.cluster, isActive ? .activeL2Table : .inactiveL2Table, references: table.total,
       &overlaps)
-    if isRepeated { try budget.addRepeated(geometry.clusterSize) }
+    if isRepeated {
+      references.tables[position].isOverlaid = true
+      try budget.addRepeated(geometry.clusterSize)
+    }
     if table.active > 1 {
       log.add(
         .tableMappedTwice(
@@ -37,16 +43,25 @@ extension ConsistencyCheck {
   }
 
   /// Counts what the entries of a table refer to.
+  ///
+  /// Those whose reserved cluster is no cluster, and is to be given up, are put into `hollowed`.
   private mutating func examine(
-    _ bytes: RawSpan, of table: L2References.Table
+    _ bytes: RawSpan, of table: L2References.Table, _ hollowed: inout [Int]
   ) -> TableStatistics {
     var statistics = TableStatistics()
+    let stride = geometry.l2EntryByteCount
     for index in 0..<geometry.l2EntriesPerTable {
-      let raw = bytes.bigEndian(UInt64.self, at: index << 3)
-      if raw == 0 { continue }
-      let entry = L2Entry(rawValue: raw)
-      if entry.isCompressed {
-        countCompressed(entry, index, table, &statistics)
+      let raw = bytes.bigEndian(UInt64.self, at: index * stride)
+      let bitmap =
+        geometry.hasExtendedL2 ? bytes.bigEndian(UInt64.self, at: index * stride + 8) : 0
+      if raw == 0, bitmap == 0 { continue }
+      let entry = ExtendedL2Entry(entry: L2Entry(rawValue: raw), bitmap: bitmap)
+      if bitmap != 0 { checkSubclusters(entry, index, table) }
+      if entry.entry.isCompressed {
+        countCompressed(entry.entry, index, table, &statistics)
+      } else if isToBeHollowed(entry, table) {
+        log.addRepaired(.clusterMisaligned(offset: entry.hostOffset, isZero: true))
+        hollowed.append(index)
       } else {
         countStandard(entry, index, table, &statistics)
       }
@@ -54,23 +69,82 @@ extension ConsistencyCheck {
     return statistics
   }
 
+  private mutating func checkSubclusters(
+    _ entry: ExtendedL2Entry, _ index: Int, _ table: L2References.Table
+  ) {
+    switch entry.defect {
+    case nil: break
+    case .bitmapOfCompressed:
+      log.add(
+        .compressedWithSubclusters(l2Index: index, entry: entry.entry.rawValue),
+        times: table.total)
+    case .dataAndZeros:
+      log.add(.subclustersContradict(offset: entry.hostOffset), times: table.total)
+    case .dataWithoutCluster:
+      // In a data file, offset 0 is a place like any other.
+      if hasDataFile, entry.entry.isCopied { break }
+      log.add(.subclustersWithoutCluster, times: table.total)
+    }
+  }
+
+  // MARK: - Repairs
+
+  /// Whether a repair gives up the cluster that an entry reserves: nothing is read from it, and its
+  /// offset is no cluster's.
+  private mutating func isToBeHollowed(
+    _ entry: ExtendedL2Entry, _ table: L2References.Table
+  ) -> Bool {
+    guard repair == .all, !entry.hostOffset.isAligned(to: geometry.clusterSize) else {
+      return false
+    }
+    return holdsNoData(entry) && isTablesOwn(table)
+  }
+
+  private func holdsNoData(_ entry: ExtendedL2Entry) -> Bool {
+    guard geometry.hasExtendedL2 else {
+      return entry.entry.rawValue & L2Entry.zeroMask != 0 && header.version == .v3
+    }
+    return entry.bitmap & 0xffff_ffff == 0
+  }
+
+  /// Whether nothing but L1 entries is known to refer to the cluster of a table.
+  private mutating func isTablesOwn(_ table: L2References.Table) -> Bool {
+    !table.isOverlaid && counts.entry(of: table.cluster).count == UInt64(table.total)
+  }
+
+  /// Takes the offsets out of entries; what a subcluster reads as stays.
+  private mutating func writeHollowed(
+    _ indices: [Int], _ range: ByteRange, _ buffer: inout IOBuffer
+  ) async throws(CheckStop) {
+    var bytes = buffer.mutableBytes
+    for index in indices {
+      let plain: UInt64 = geometry.hasExtendedL2 ? 0 : L2Entry.zeroPlain.rawValue
+      bytes.storeBigEndian(plain, at: index * geometry.l2EntryByteCount)
+    }
+    needs.flush = true
+    try await write(range, buffer)
+  }
+
   // MARK: - Standard entries
 
   private mutating func countStandard(
-    _ entry: L2Entry, _ index: Int, _ table: L2References.Table,
+    _ extended: ExtendedL2Entry, _ index: Int, _ table: L2References.Table,
     _ statistics: inout TableStatistics
   ) {
+    let entry = extended.entry
     let raw = entry.rawValue
     if raw & L2Entry.reservedMask != 0 {
       log.add(.l2ReservedBits(entry: raw), times: table.total)
     }
-    let isZero = raw & L2Entry.zeroMask != 0
-    if isZero, header.version == .v2 {
+    // With subclusters the flag has no meaning: QEMU does not look at it.
+    let hasZeroFlag = raw & L2Entry.zeroMask != 0 && !geometry.hasExtendedL2
+    let isZero = hasZeroFlag || (geometry.hasExtendedL2 && holdsNoData(extended))
+    if hasZeroFlag, header.version == .v2 {
       log.add(.zeroFlagInVersion2(entry: raw), times: table.total)
     }
     let offset = Int(truncatingIfNeeded: raw & L2Entry.offsetMask)
     // With a data file, offset 0 is a place like any other, if the copied flag is set.
-    guard offset != 0 || (hasDataFile && entry.isCopied && !isZero) else {
+    guard offset != 0 || (hasDataFile && entry.isCopied && !hasZeroFlag) else {
       if entry.isCopied, !hasDataFile {
         log.add(.copiedWithoutCluster(entry: raw), times: table.total)
       }

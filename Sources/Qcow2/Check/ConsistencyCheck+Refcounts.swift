@@ -54,19 +54,24 @@ extension ConsistencyCheck {
   // MARK: - Blocks
 
   /// Counts the refcount blocks, then compares every refcount with the references.
+  ///
+  /// What a repair may change is changed. No order among those changes is needed: a refcount is set
+  /// to the number of references that are on disk, whatever becomes of the others.
   mutating func compareRefcounts() async throws(CheckStop) {
-    var isShared = Array(repeating: false, count: refcountTable.count)
-    for (index, raw) in refcountTable.enumerated() where raw != 0 {
-      isShared[index] = !countBlock(index, raw)
-    }
+    countBlocks()
+    noteOverlaidTables()
+    if needs.flush { try await flush() }
     // References may reach into the cluster behind the file's last.
     let end = max(fileClusters, counts.highest + 1)
     var comparison = RefcountComparison(end: end, pages: counts.pages)
+    comparison.mayFree = mayFree
     var buffer = IOBuffer(byteCount: geometry.clusterSize)
     while let index = comparison.nextBlock(refcountTable, geometry) {
       let raw = index < refcountTable.count ? refcountTable[index] : 0
-      comparison.isDoubtful = index < refcountTable.count && isShared[index]
+      comparison.isDoubtful = index < refcountTable.count && soundBlocks[index] == false && raw != 0
       if comparison.isDoubtful { try budget.addRepeated(geometry.clusterSize) }
+      comparison.mayWrite = mayWrite(index)
+      comparison.mayRaise = repair == .all
       switch place(ofBlock: raw) {
       case .none: compareWithNothing(index, &comparison)
       case .misaligned, .beyondAll:
@@ -74,12 +79,18 @@ extension ConsistencyCheck {
       case .at(let offset):
         let range = ByteRange(offset: offset, count: geometry.clusterSize)
         switch try await load(range, .refcountBlock, into: &buffer) {
-        case .bytes: compare(buffer.bytes, index, &comparison)
-        case .zeros: compareWithNothing(index, &comparison)
+        case .bytes:
+          compare(buffer.bytes, index, &comparison)
+        case .zeros:
+          compareWithNothing(index, &comparison)
+          var bytes = buffer.mutableBytes
+          bytes.fill(with: 0)
         case .failed: noteUnreadable(index, "it could not be read", &comparison)
         }
+        try await writeChanges(&comparison, index, range, &buffer)
       }
     }
+    if comparison.isUncounted { needs.rebuild = true }
     if let behind = comparison.behind, !isCutShort {
       log.add(
         .leakedBehindFile(count: behind.count, first: behind.first, last: behind.last),
@@ -89,23 +100,79 @@ extension ConsistencyCheck {
     log.update { $0.imageEndOffset = endOffset }
   }
 
+  /// Counts a reference to each block, and notes which are sound.
+  mutating func countBlocks() {
+    soundBlocks = Array(repeating: false, count: refcountTable.count)
+    needs.rebuild = defectsOfRefcountTable > 0
+    for (index, raw) in refcountTable.enumerated() where raw != 0 {
+      soundBlocks[index] = countBlock(index, raw)
+    }
+  }
+
+  /// Notes which L2 tables stand where something else does too: nothing is repaired in them.
+  private mutating func noteOverlaidTables() {
+    guard repair != nil else { return }
+    for position in references.tables.indices {
+      let table = references.tables[position]
+      if counts.entry(of: table.cluster).count != UInt64(table.total) {
+        references.tables[position].isOverlaid = true
+      }
+    }
+    guard let range = header.l1TableRange else { return }
+    isL1Overlaid = geometry.clusters(touchedBy: range).contains {
+      counts.entry(of: $0.value).count > 1
+    }
+  }
+
+  /// Whether refcounts of a block may be changed.
+  private mutating func mayWrite(_ index: Int) -> Bool {
+    guard repair != nil, index < soundBlocks.count, soundBlocks[index],
+      case .at(let offset) = place(ofBlock: refcountTable[index])
+    else { return false }
+    // Another entry, later in the table, may name it too.
+    return !sharedBlocks.contains(offset >> geometry.clusterBits)
+  }
+
+  /// Writes what `comparison` changes of a block, whose bytes are in `buffer`.
+  private mutating func writeChanges(
+    _ comparison: inout RefcountComparison, _ index: Int, _ range: ByteRange,
+    _ buffer: inout IOBuffer
+  ) async throws(CheckStop) {
+    let changes = comparison.takeChanges()
+    if changes.isEmpty { return }
+    let codec = RefcountBlock(order: geometry.refcountOrder)
+    let first = geometry.firstCluster(ofRefcountBlock: index).value
+    var bytes = buffer.mutableBytes
+    for (cluster, refcount) in changes {
+      codec.store(refcount, at: cluster - first, in: &bytes)
+    }
+    try await write(range, buffer)
+  }
+
   /// Counts a reference to a block; false when it is not the only one or its entry is damaged, so
   /// that nobody knows what the block counts.
   private mutating func countBlock(_ index: Int, _ raw: UInt64) -> Bool {
     let entry = RefcountTableEntry(rawValue: raw)
     if entry.hasReservedBits {
       log.add(.refcountTableReservedBits(index: index))
+      needs.rebuild = true
       return false
     }
     switch place(ofBlock: raw) {
-    case .none, .beyondAll: log.add(.refcountBlockOutside(index: index))
-    case .misaligned: log.add(.refcountBlockMisaligned(index: index))
+    case .none, .beyondAll:
+      log.add(.refcountBlockOutside(index: index))
+      needs.rebuild = true
+    case .misaligned:
+      log.add(.refcountBlockMisaligned(index: index))
+      needs.rebuild = true
     case .at(let offset):
       let cluster = offset >> geometry.clusterBits
       let others = counts.entry(of: cluster).count
       refer(to: cluster)
       let references = counts.entry(of: cluster).count
       if references != 1 {
+        needs.rebuild = true
+        sharedBlocks.insert(cluster)
         log.add(.refcountBlockShared(index: index, references: references))
       }
       return others == 0
@@ -171,6 +238,10 @@ extension ConsistencyCheck {
   ) {
     let inside = max(entries.lowerBound, min(entries.upperBound, comparison.end - first))
     var position = entries.lowerBound
+    if comparison.mayFree, comparison.mayWrite {
+      free(block, codec, entries, first, &comparison)
+      return
+    }
     while !log.isFull, let next = codec.firstNonzero(in: block, range: position..<inside) {
       let refcount = codec.value(at: next, in: block)
       log.add(.leaked(cluster: first + next, refcount: refcount, references: 0))
@@ -195,16 +266,49 @@ extension ConsistencyCheck {
   ) {
     let references = counts.entry(of: cluster).count
     if refcount == 0, references == 0 { return }
-    counts.setRefcount(refcount, of: cluster)
+    // With one reference a copied flag that is set tells the truth, and one that is clear costs a
+    // copy: neither counts besides the leak. A change of snapshots that was cut off leaves such.
+    // A repair trusts a flag only where nothing unknown may refer to the cluster too.
+    let isOneLeaked = references == 1 && refcount > 1 && (repair == nil || isEverythingKnown)
+    counts.setRefcount(isOneLeaked ? nil : refcount, of: cluster)
     guard cluster < comparison.end else {
-      comparison.addBehind(cluster, cluster, count: 1)
+      if references == 0, comparison.change(cluster, from: refcount, to: 0) {
+        log.addRepaired(.leaked(cluster: cluster, refcount: refcount, references: 0))
+      } else {
+        comparison.addBehind(cluster, cluster, count: 1)
+      }
       return
     }
-    comparison.highest = max(comparison.highest, cluster)
-    if refcount > references {
-      log.add(.leaked(cluster: cluster, refcount: refcount, references: references))
-    } else if refcount < references {
-      log.add(.refcountTooLow(cluster: cluster, refcount: refcount, references: references))
+    if refcount == references {
+      comparison.highest = max(comparison.highest, cluster)
+      return
+    }
+    let finding: CheckFinding =
+      refcount > references
+      ? .leaked(cluster: cluster, refcount: refcount, references: references)
+      : .refcountTooLow(cluster: cluster, refcount: refcount, references: references)
+    if comparison.change(cluster, from: refcount, to: references) {
+      counts.setRefcount(references, of: cluster)
+      log.addRepaired(finding)
+      if references > 0 { comparison.highest = max(comparison.highest, cluster) }
+    } else {
+      log.add(finding)
+      comparison.highest = max(comparison.highest, cluster)
+      if refcount < references, !comparison.mayWrite { comparison.isUncounted = true }
+    }
+  }
+
+  /// Frees what is counted in entries `entries` of a block, none of which is referred to.
+  private mutating func free(
+    _ block: RawSpan, _ codec: RefcountBlock, _ entries: Range<Int>, _ first: Int,
+    _ comparison: inout RefcountComparison
+  ) {
+    var position = entries.lowerBound
+    while let next = codec.firstNonzero(in: block, range: position..<entries.upperBound) {
+      let refcount = codec.value(at: next, in: block)
+      _ = comparison.change(first + next, from: refcount, to: 0)
+      log.addRepaired(.leaked(cluster: first + next, refcount: refcount, references: 0))
+      position = next + 1
     }
   }
 }

@@ -7,7 +7,8 @@ extension ConsistencyCheck {
   mutating func walkSnapshots() async throws(CheckStop) {
     guard header.snapshotCount > 0 else { return }
     if hasDataFile { log.add(.snapshotsWithDataFile(count: header.snapshotCount)) }
-    guard header.snapshotCount <= FormatLimits.maximumSnapshots else {
+    let isTooLong = header.snapshotCount > FormatLimits.maximumSnapshots
+    guard !isTooLong || repair == .all else {
       log.addError("the snapshot table is too large: \(header.snapshotCount) snapshots")
       return
     }
@@ -15,11 +16,21 @@ extension ConsistencyCheck {
       log.addError("the snapshot table's offset is invalid")
       return
     }
-    var reader = SnapshotTableReader(header.snapshotTableOffset)
-    for index in 0..<header.snapshotCount {
-      guard let entry = try await nextSnapshot(&reader, index) else { return }
+    var reader = SnapshotTableReader(header.snapshotTableOffset, isLenient: repair == .all)
+    var kept: [SnapshotTableEntry] = []
+    for index in 0..<min(header.snapshotCount, FormatLimits.maximumSnapshots) {
+      guard let entry = try await nextSnapshot(&reader, index) else {
+        guard repair == .all, reader.isTooLarge else { return }
+        break
+      }
       try await walkSnapshot(entry, index)
+      if repair == .all { kept.append(entry) }
     }
+    if repair == .all, kept.count < header.snapshotCount {
+      noteSnapshotTable(.snapshotsTooMany(count: header.snapshotCount - kept.count))
+      needs.dropsSnapshots = true
+    }
+    if !needs.snapshotFindings.isEmpty { needs.snapshots = kept }
     let range = ByteRange(
       checkedOffset: header.snapshotTableOffset.value, count: reader.byteCount)
     if let range { try claimRange(range, .snapshotTable) }
@@ -33,6 +44,7 @@ extension ConsistencyCheck {
       do throws(Qcow2FormatError) {
         if let entry = try reader.next(index) { return entry }
       } catch {
+        if repair == .all, reader.isTooLarge { return nil }
         log.addError("the snapshot table could not be read: \(error.message)")
         return nil
       }
@@ -49,11 +61,20 @@ extension ConsistencyCheck {
     }
   }
 
+  /// Notes what a new snapshot table would put right.
+  private mutating func noteSnapshotTable(_ finding: CheckFinding) {
+    log.add(finding)
+    if repair == .all { needs.snapshotFindings.append(finding) }
+  }
+
   private mutating func walkSnapshot(
     _ entry: SnapshotTableEntry, _ index: Int
   ) async throws(CheckStop) {
     if header.version == .v3, !entry.hasRequiredExtraData {
-      log.add(.snapshotIncomplete(index: index))
+      noteSnapshotTable(.snapshotIncomplete(index: index))
+    }
+    if entry.extraByteCount > FormatLimits.maximumSnapshotExtraBytes {
+      noteSnapshotTable(.snapshotExtraData(index: index, byteCount: entry.extraByteCount))
     }
     guard entry.l1EntryCount <= FormatLimits.maximumL1TableBytes / 8 else {
       log.add(

@@ -14,6 +14,10 @@ internal import Primitives
 ///
 /// A reference that is damaged is reported and not followed. What cannot be read is a check error.
 /// Either way the result says that the walk is incomplete.
+///
+/// A walk that repairs writes what can be put right by a change in place of single entries:
+/// offsets of reserved clusters (2), refcounts (3), copied flags (4). `ImageRepairer` says in which
+/// order that is safe, and does the rest: see `needs`.
 struct ConsistencyCheck {
   let node: BlockNode
   let cluster: HeaderCluster
@@ -23,6 +27,10 @@ struct ConsistencyCheck {
   /// The number of clusters that the file has a byte of.
   let fileClusters: Int
   let hasDataFile: Bool
+  /// What is put right on the way; nil for a check alone.
+  let repair: ImageRepair?
+  /// What a repair has to do besides.
+  var needs = RepairNeeds()
 
   var log: CheckLog
   var budget: CheckBudget
@@ -33,11 +41,26 @@ struct ConsistencyCheck {
   /// Whether something is named outside of the file, which may have been cut: what is counted
   /// there then is lost rather than leaked.
   var isCutShort = false
+  /// What of `log.defects` is due to the refcount table.
+  var defectsOfRefcountTable = 0
+  /// Whether something could not be read: it may be right, and may be read the next time.
+  var hasReadError = false
+  /// Whether each refcount block is named by one sound entry, and by nothing else.
+  var soundBlocks: [Bool] = []
+  /// The clusters of blocks that something else refers to too.
+  var sharedBlocks: Set<Int> = []
+  /// Whether something else stands on the active L1 table.
+  var isL1Overlaid = false
+  /// Whether copied flags that are wrong are changed.
+  var mayChangeFlags = false
   /// The hole of the file that was found last.
   private var knownHole = ByteRange(0, 0)
 
   /// Prepares a walk over the image in `node`, whose first cluster says `cluster`.
-  init(_ cluster: HeaderCluster, in node: BlockNode, limits: CheckLimits) {
+  init(
+    _ cluster: HeaderCluster, in node: BlockNode, limits: CheckLimits, repairing: ImageRepair? = nil
+  ) {
+    repair = repairing
     self.node = node
     self.cluster = cluster
     header = cluster.header
@@ -62,7 +85,9 @@ struct ConsistencyCheck {
     } catch {
       switch error {
       case .cancelled: throw BlockError(.cancelled, "the check was cancelled")
+      case .writing(let error): throw error
       case .implausible(let reason):
+        needs = RepairNeeds()
         log.addError("the check was given up: implausible image, \(reason)")
       }
     }
@@ -71,11 +96,27 @@ struct ConsistencyCheck {
     return log.finished()
   }
 
+  /// Counts all references, those to refcount blocks too, and compares nothing.
+  ///
+  /// Answers whether all could be followed, but for those to refcount structures themselves.
+  mutating func countReferences() async throws(CheckStop) -> Bool {
+    try await findStructures()
+    try await walkTables()
+    countBlocks()
+    return isEverythingKnown
+  }
+
+  /// Whether every reference was followed, but for those to refcount structures: what no reference
+  /// was counted to is free.
+  var isEverythingKnown: Bool { !hasReadError && log.defects == defectsOfRefcountTable }
+
   private mutating func findStructures() async throws(CheckStop) {
     try claimRange(ByteRange(0, geometry.clusterSize), .header)
     try await walkL1(header.l1TableRange, isActive: true)
     try await walkSnapshots()
+    let before = log.defects
     try await readRefcountTable()
+    defectsOfRefcountTable = log.defects - before
     try await walkBitmaps()
     try claimEncryptionHeader()
   }
@@ -179,6 +220,7 @@ extension ConsistencyCheck {
       var part = bytes.slice(ByteRange(0, range.count))
       try await node.read(range, into: &part)
     } catch {
+      hasReadError = true
       log.addError(
         "Could not read \(owner.name), bytes \(range) of the file: \(error.message)")
       return .failed

@@ -15,6 +15,8 @@ struct L2References {
     var active = 0
     /// Whether there is nothing to read in it: it is all zeros, or cannot be read.
     var isHollow = false
+    /// Whether something else refers to its cluster.
+    var isOverlaid = false
   }
 
   /// The tables in the order in which they were first named.

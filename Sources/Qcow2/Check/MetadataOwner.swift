@@ -1,6 +1,6 @@
 /// What a cluster that holds no guest data is used for.
 ///
-/// Numbers 1 to 15: they have four bits in `ReferenceCounts`.
+/// Numbers 1 to 15: they have four bits in `ReferenceCounts` and `MetadataMap`.
 enum MetadataOwner: UInt8, Hashable, Sendable {
   case header = 1
   case activeL1Table

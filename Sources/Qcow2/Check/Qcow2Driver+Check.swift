@@ -36,7 +36,7 @@ extension Qcow2Driver: CheckableImage {
     }
   }
 
-  private func checkFile(_ limits: CheckLimits) async throws(BlockError) -> ImageCheck {
+  func checkFile(_ limits: CheckLimits) async throws(BlockError) -> ImageCheck {
     let node = file.node
     let cluster = try await Self.readHeader(of: node, for: .check)
     if let feature = cluster.unsupportedFeatures(for: .check).first { throw .unsupported(feature) }

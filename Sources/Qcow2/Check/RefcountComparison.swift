@@ -8,6 +8,15 @@ struct RefcountComparison {
   private var tableIndex = 0
   /// Whether nothing behind the file is believed of the present block.
   var isDoubtful = false
+  /// Whether what is counted too often may be counted less.
+  var mayFree = false
+  /// Whether the present block may be written.
+  var mayWrite = false
+  /// Whether it may count more.
+  var mayRaise = false
+  /// Whether there are references in the range of a block that is not there.
+  var isUncounted = false
+  private var changes: [(cluster: Int, refcount: UInt64)] = []
   /// The highest cluster of the file with a refcount or a reference.
   var highest = 0
   /// The clusters behind the file with a refcount, and no reference.
@@ -27,6 +36,19 @@ struct RefcountComparison {
     guard let index = [existing, wanted].compactMap({ $0 }).min() else { return nil }
     tableIndex = max(tableIndex, index + 1)
     return index
+  }
+
+  /// Changes a refcount of the present block, if that may be; says whether it did.
+  mutating func change(_ cluster: Int, from refcount: UInt64, to references: UInt64) -> Bool {
+    guard mayWrite, refcount > references ? mayFree : mayRaise else { return false }
+    changes.append((cluster, references))
+    return true
+  }
+
+  /// The changes of the present block.
+  mutating func takeChanges() -> [(cluster: Int, refcount: UInt64)] {
+    defer { changes = [] }
+    return changes
   }
 
   /// Notes clusters behind the file that have a refcount, in ascending order.

@@ -57,6 +57,9 @@ struct ReferenceCounts {
   /// The number of pages in memory.
   var pageCount: Int { slots.count }
 
+  /// Whether the page exists.
+  func hasPage(_ number: Int) -> Bool { slots[number] != nil }
+
   /// The numbers of the pages that exist, in ascending order.
   var pages: [Int] { slots.keys.sorted() }
 

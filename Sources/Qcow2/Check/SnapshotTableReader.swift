@@ -12,8 +12,16 @@ struct SnapshotTableReader {
   /// The size of the entries so far, with the padding between them.
   private(set) var byteCount = 0
 
-  /// Starts before the first entry of the table at `offset`.
-  init(_ offset: HostOffset) { start = offset.value }
+  private let isLenient: Bool
+  /// Whether the table goes on beyond the largest size.
+  private(set) var isTooLarge = false
+
+  /// Starts before the first entry of the table at `offset`; takes entries with any extra data if
+  /// it `isLenient`.
+  init(_ offset: HostOffset, isLenient: Bool = false) {
+    start = offset.value
+    self.isLenient = isLenient
+  }
 
   /// The next piece of the file to be given to `append`; nil when it is beyond the largest offset.
   var wantedPiece: ByteRange? {
@@ -31,14 +39,20 @@ struct SnapshotTableReader {
 
   /// The next entry, the `index`-th of the table; nil when more of the file is needed first.
   mutating func next(_ index: Int) throws(Qcow2FormatError) -> SnapshotTableEntry? {
-    let parsed = try SnapshotTableEntry.parse(at: position, in: window.span.bytes, index: index)
-    guard let (entry, end) = parsed else { return nil }
-    byteCount += end - position
-    // The padding of the last entry may not be in the window.
-    position = min(end, window.count)
-    guard byteCount <= FormatLimits.maximumSnapshotTableBytes else {
-      throw Qcow2FormatError(.tooLarge, "Snapshot table is too big")
+    do throws(Qcow2FormatError) {
+      let parsed = try SnapshotTableEntry.parse(
+        at: position, in: window.span.bytes, index: index, takesAnyExtraData: isLenient)
+      guard let (entry, end) = parsed else { return nil }
+      guard byteCount + end - position <= FormatLimits.maximumSnapshotTableBytes else {
+        throw Qcow2FormatError(.tooLarge, "Snapshot table is too big")
+      }
+      byteCount += end - position
+      // The padding of the last entry may not be in the window.
+      position = min(end, window.count)
+      return entry
+    } catch {
+      isTooLarge = error.code == .tooLarge
+      throw error
     }
-    return entry
   }
 }

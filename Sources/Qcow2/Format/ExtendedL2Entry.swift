@@ -22,6 +22,28 @@ public struct ExtendedL2Entry: Hashable, Sendable {
     self.bitmap = bitmap
   }
 
+  /// Bits 9–55 of the first word: where the host cluster is, aligned or not; 0 for none.
+  public var hostOffset: Int { Int(truncatingIfNeeded: entry.rawValue & L2Entry.offsetMask) }
+
+  /// What can be wrong with the bitmap.
+  public enum Defect: Hashable, Sendable {
+    /// A subcluster is both allocated and zero.
+    case dataAndZeros
+    /// A subcluster is allocated, and there is no host cluster.
+    case dataWithoutCluster
+    /// A compressed cluster has no subclusters.
+    case bitmapOfCompressed
+  }
+
+  /// What is wrong with the bitmap; nil for a sound one.
+  ///
+  /// For images without an external data file: a host offset of 0 is none.
+  public var defect: Defect? {
+    if entry.isCompressed { return bitmap == 0 ? nil : .bitmapOfCompressed }
+    if hostOffset == 0, allocated != 0 { return .dataWithoutCluster }
+    return allocated & zeros == 0 ? nil : .dataAndZeros
+  }
+
   /// Bit i: subcluster i is allocated.
   @inlinable public var allocated: UInt32 { UInt32(truncatingIfNeeded: bitmap) }
 

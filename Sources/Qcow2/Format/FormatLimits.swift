@@ -43,6 +43,8 @@ public enum FormatLimits {
   public static let maximumSnapshotTableBytes = 1024 * maximumSnapshots
   /// Extra data of a snapshot table entry: 1024 bytes (QEMU).
   public static let maximumSnapshotExtraBytes = 1024
+  /// Names of new snapshots: 255 bytes (QEMU; the size of its buffer).
+  public static let maximumSnapshotNameBytes = 255
 
   /// Persistent bitmaps of an image (QEMU).
   public static let maximumBitmaps = 65535

@@ -76,6 +76,13 @@ extension HeaderCluster {
         throw Qcow2FormatError(.invalidOption, "Backing file name is empty or has a zero byte")
       }
     }
+    if let name = extensions.dataFileName {
+      let limit = FormatLimits.maximumDataFileNameBytes
+      guard !name.isEmpty, !name.containsNUL, name.bytes.count <= limit else {
+        throw Qcow2FormatError(
+          .invalidOption, "The data file's name is empty, too long or has a zero byte")
+      }
+    }
     if let format = extensions.backingFormat {
       let isShort = format.bytes.count <= FormatLimits.maximumBackingFormatBytes
       guard isShort, format.isPrintableASCII else {

@@ -1,4 +1,4 @@
-internal import Primitives
+public import Primitives
 
 /// What a new image shall be (qemu-img's manual page, "create", options of qcow2).
 public struct NewImageOptions: Hashable, Sendable {
@@ -21,6 +21,14 @@ public struct NewImageOptions: Hashable, Sendable {
   /// The format of the backing file; must be there if and only if there is one.
   public var backingFormat: EmbeddedName?
 
+  /// The name of the file that holds the guest's data, as it shall stand in the image; nil where
+  /// the image itself does.
+  public var dataFileName: EmbeddedName?
+  /// Whether that file shall always be byte for byte what the guest sees.
+  public var isDataFileRaw = false
+  /// How much of the disk has its place at once.
+  public var preallocation: Preallocation = .off
+
   /// Makes the options of a usual image: version 3, 64 KiB clusters, 16-bit refcounts.
   public init(virtualSize: Int) { self.virtualSize = virtualSize }
 }
@@ -41,6 +49,7 @@ extension NewImageOptions {
     }
     try checkVersion()
     try checkBackingFile()
+    try checkDataFile()
     let geometry = Geometry(
       clusterBits: clusterSize.exponentOfTwo, refcountOrder: refcountBits.exponentOfTwo,
       hasExtendedL2: hasExtendedL2)
@@ -76,6 +85,7 @@ extension NewImageOptions {
           + "(use version=v3 or greater)")
     }
     try checkVersion(whenUsed: hasLazyRefcounts, "Lazy refcounts")
+    try checkVersion(whenUsed: dataFileName != nil, "External data files are")
     try checkVersion(whenUsed: compressionType != .deflate, "Non-zlib compression type is")
   }
 
@@ -93,6 +103,22 @@ extension NewImageOptions {
       throw invalid("Backing file specified without backing format")
     }
   }
+
+  private func checkDataFile() throws(Qcow2FormatError) {
+    if isDataFileRaw {
+      guard dataFileName != nil else { throw invalid("data-file-raw requires data-file") }
+      guard backingFileName == nil else {
+        throw invalid("Backing file and data-file-raw cannot be used at the same time")
+      }
+    }
+    guard preallocation == .off || backingFileName == nil || hasExtendedL2 else {
+      throw invalid(
+        "Backing file and preallocation can only be used at the same time if extended_l2 is on")
+    }
+  }
+
+  /// Whether every cluster is mapped from the beginning; a raw data file demands it.
+  var mapsEverything: Bool { preallocation != .off || isDataFileRaw }
 
   private func invalid(_ message: String) -> Qcow2FormatError {
     Qcow2FormatError(.invalidOption, message)

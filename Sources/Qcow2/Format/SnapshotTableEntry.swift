@@ -45,21 +45,22 @@ extension SnapshotTableEntry {
   ///
   /// Nil when the entry does not end in `table`: read more of the file.
   ///
-  /// `index` is for messages. Throws when the entry breaks a limit.
+  /// `index` is for messages. Throws when the entry breaks a limit; for a repair it
+  /// `takesAnyExtraData` that the table has room for.
   public static func parse(
-    at position: Int, in table: RawSpan, index: Int
+    at position: Int, in table: RawSpan, index: Int, takesAnyExtraData: Bool = false
   ) throws(Qcow2FormatError) -> (entry: SnapshotTableEntry, next: Int)? {
     precondition(position >= 0, "a snapshot table has no negative positions")
     guard table.byteCount - position >= fixedByteCount else { return nil }
     let idCount = Int(table.bigEndian(UInt16.self, at: position + 12))
     let nameCount = Int(table.bigEndian(UInt16.self, at: position + 14))
     let extraCount = Int(table.bigEndian(UInt32.self, at: position + 36))
-    guard extraCount <= FormatLimits.maximumSnapshotExtraBytes else {
+    guard takesAnyExtraData || extraCount <= FormatLimits.maximumSnapshotExtraBytes else {
       throw Qcow2FormatError(
         .invalidSnapshot, "Too much extra metadata in snapshot table entry \(index)")
     }
     let used = fixedByteCount + extraCount + idCount + nameCount
-    // Entries are bounded by 1064 + 2 × 65535 bytes, positions by what is in memory: no overflow.
+    // The fields have 32 bits at most, positions are bounded by what is in memory: no overflow.
     let next = position + used.roundedUp(to: 8)
     guard next <= FormatLimits.maximumSnapshotTableBytes else {
       throw Qcow2FormatError(.tooLarge, "Snapshot table is too big")
@@ -136,6 +137,9 @@ extension SnapshotTableEntry {
     else { return Qcow2FormatError(.invalidTable, "Snapshot L1 table offset invalid") }
     return nil
   }
+
+  /// The size of the extra data in bytes, when all known fields are written.
+  public var extraByteCount: Int { 24 + unknownExtraData.count }
 
   /// Whether the entry has the extra data that version 3 demands: a disk size.
   public var hasRequiredExtraData: Bool { diskByteCount != nil }

@@ -2,25 +2,16 @@
 ///
 /// Images with it are refused by name, never misread.
 public enum UnsupportedFeature: Hashable, Sendable, CaseIterable {
-  /// Clusters stored compressed: found when a mapping is looked up, not at opening.
-  case compressedClusters
-  /// 16-byte L2 entries, in a check.
-  case extendedL2
   /// The legacy AES encryption.
   case aesEncryption
   /// LUKS encryption.
   case luksEncryption
-  /// Writing to an image that has internal snapshots.
-  case writingWithSnapshots
 
   /// What messages call it.
   public var name: String {
     switch self {
-    case .compressedClusters: "compressed clusters"
-    case .extendedL2: "extended L2 entries"
     case .aesEncryption: "AES encryption"
     case .luksEncryption: "LUKS encryption"
-    case .writingWithSnapshots: "writing to an image with internal snapshots"
     }
   }
 
@@ -36,16 +27,12 @@ extension HeaderCluster {
   public func unsupportedFeatures(for purpose: OpenPurpose) -> [UnsupportedFeature] {
     var found: [UnsupportedFeature] = []
     // A check looks at structures alone: where the data is, and whether it can be read, is all one.
-    if purpose == .check {
-      if header.incompatibleFeatures.contains(.extendedL2) { found.append(.extendedL2) }
-      return found
-    }
+    if purpose == .check { return found }
     switch header.encryptionMethod {
     case .none: break
     case .aes: found.append(.aesEncryption)
     case .luks: found.append(.luksEncryption)
     }
-    if purpose == .readWrite, header.snapshotCount > 0 { found.append(.writingWithSnapshots) }
     return found
   }
 }

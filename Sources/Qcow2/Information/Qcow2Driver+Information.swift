@@ -29,7 +29,7 @@ extension Qcow2Driver {
       information.defects.append(error.message)
     }
     do throws(BlockError) {
-      information.snapshots = try await snapshots(of: cluster.header, in: node)
+      information.snapshots = try await readSnapshots(of: cluster.header, in: node).entries
     } catch {
       guard error.code == .invalidImage else { throw error }
       information.defects.append(error.message)
@@ -53,34 +53,6 @@ extension Qcow2Driver {
       ImageInformation.Bitmap(
         name: entry.name, granularity: entry.granularity, flags: entry.flags)
     }
-  }
-
-  private static func snapshots(
-    of header: Header, in node: BlockNode
-  ) async throws(BlockError) -> [SnapshotTableEntry] {
-    guard header.snapshotCount > 0 else { return [] }
-    guard header.snapshotCount <= FormatLimits.maximumSnapshots else {
-      throw BlockError(.invalidImage, "Snapshot table too large")
-    }
-    var snapshots: [SnapshotTableEntry] = []
-    var reader = SnapshotTableReader(header.snapshotTableOffset)
-    while snapshots.count < header.snapshotCount {
-      let entry = try parsing { () throws(Qcow2FormatError) in
-        try reader.next(snapshots.count)
-      }
-      if let entry {
-        snapshots.append(entry)
-        continue
-      }
-      guard let piece = reader.wantedPiece, piece.lower < node.length else {
-        throw BlockError(.invalidImage, "Snapshot table ends beyond the end of the file")
-      }
-      var buffer = IOBuffer(byteCount: piece.count)
-      var bytes = buffer.mutableBytes
-      try await node.read(piece, into: &bytes)
-      reader.append(bytes.bytes)
-    }
-    return snapshots
   }
 
   /// Reads bytes that the header names; memory follows what the file holds, not what it claims.

@@ -23,6 +23,7 @@ extension Qcow2Driver {
     let withSpace = try host.allocatedBytes() / geometry.clusterSize
     let limit = max(withSpace * 10 / 9, withSpace + 2)
     let header = tables.withLock { $0.header.header }
+    let geometry = header.geometry
     let codec = RefcountBlock(order: geometry.refcountOrder)
     var inUse = 0
     for value in try await Self.readTable(header.refcountTableRange, of: node) {

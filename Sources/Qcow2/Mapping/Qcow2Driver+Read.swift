@@ -18,7 +18,9 @@ extension Qcow2Driver {
         try await dataNode.read(bytes, into: &part)
       case .zero: part.fill(with: 0)
       case .unallocated: try await readBacking(guest, &part)
-      case .compressed: throw .unsupported(.compressedClusters)
+      case .compressed(let descriptor):
+        try await readCompressed(
+          descriptor, from: guest & (geometry.clusterSize - 1), into: &part)
       }
       done += run.count
     }

@@ -7,7 +7,18 @@ internal import Synchronization
 /// are taken, filled with the data and what was around it, and then mapped.
 extension Qcow2Driver {
   /// Writes the bytes of `range`.
+  ///
+  /// Metadata that is found wrong ends writing: the image is marked as corrupt, and still reads.
   public func write(_ range: ByteRange, from bytes: RawSpan) async throws(BlockError) {
+    do {
+      try await writeData(range, bytes)
+    } catch {
+      await noteCorruption(error)
+      throw error
+    }
+  }
+
+  private func writeData(_ range: ByteRange, _ bytes: RawSpan) async throws(BlockError) {
     try await prepareForChanges()
     var done = 0
     while done < range.count {
@@ -81,7 +92,7 @@ extension Qcow2Driver {
   }
 
   /// The clusters that one step may map: within one L2 table, bounded in length.
-  private func allocationWindow(_ range: ByteRange) -> ByteRange {
+  func allocationWindow(_ range: ByteRange) -> ByteRange {
     let whole = range.roundedOut(to: geometry.clusterSize)
     let tableEnd = (whole.lower / geometry.bytesPerL1Entry + 1)
       .multipliedReportingOverflow(by: geometry.bytesPerL1Entry)

@@ -14,6 +14,15 @@ extension Qcow2Driver {
   ///
   /// A version 2 overlay cannot say *zero*: there it is unsupported, and data is written.
   public func writeZeroes(_ range: ByteRange, mayUnmap: Bool) async throws(BlockError) {
+    do {
+      try await zeroAll(range, mayUnmap)
+    } catch {
+      await noteCorruption(error)
+      throw error
+    }
+  }
+
+  private func zeroAll(_ range: ByteRange, _ mayUnmap: Bool) async throws(BlockError) {
     guard version == .v3 || backing == nil else {
       throw BlockError(.unsupported, "a version 2 overlay has no zero clusters")
     }
@@ -38,6 +47,15 @@ extension Qcow2Driver {
   /// Clusters that were never allocated stay as they are where nothing shows through. A version 2
   /// overlay cannot hide what is below, so there nothing is done.
   public func discard(_ range: ByteRange) async throws(BlockError) {
+    do {
+      try await discardAll(range)
+    } catch {
+      await noteCorruption(error)
+      throw error
+    }
+  }
+
+  private func discardAll(_ range: ByteRange) async throws(BlockError) {
     guard version == .v3 || backing == nil else {
       throw BlockError(.unsupported, "a version 2 overlay has no zero clusters")
     }
@@ -127,6 +145,7 @@ extension Qcow2Driver {
     try await allocationLocks.withLock(cluster) { () async throws(BlockError) in
       let run = try await lookUp(unit.lower, 1)
       if case .data = run.kind { return false }
+      if run.kind.isCompressed { return false }
       guard try await readsZero(ByteRange(unit.lower, piece.lower)),
         try await readsZero(ByteRange(piece.upper, unit.upper))
       else { return false }

@@ -38,7 +38,12 @@ extension Tables {
       guard let new = entry(index, old), new != old else { continue }
       l2.store(new, at: first + index, of: slice)
       isChanged = true
-      if let clusters = references(of: old.entry), clusters != references(of: new.entry) {
+      if let clusters = references(of: old.entry),
+        // A new stream has references of its own, even to the same cluster.
+        old.entry.isCompressed || clusters != references(of: new.entry),
+        // A damaged entry may name metadata, which stays what it is.
+        !clusters.contains(where: { metadataClusters.contains($0) })
+      {
         note(removed: clusters, mayPunch: mayPunch)
       }
     }
@@ -47,7 +52,7 @@ extension Tables {
   }
 
   /// The clusters of the file in each of which an entry holds a reference.
-  private func references(of entry: L2Entry) -> Range<Int>? {
+  func references(of entry: L2Entry) -> Range<Int>? {
     if hasDataFile { return nil }
     switch entry.kind(clusterBits: geometry.clusterBits) {
     case .normal(let offset), .zeroAllocated(let offset):
@@ -60,7 +65,8 @@ extension Tables {
     }
   }
 
-  private mutating func note(removed clusters: Range<Int>, mayPunch: Bool) {
+  /// Notes that clusters have a reference less, to be given up once that is durable.
+  mutating func note(removed clusters: Range<Int>, mayPunch: Bool) {
     if let last = removed.last, last.cluster + last.count == clusters.lowerBound,
       last.mayPunch == mayPunch
     {
@@ -90,6 +96,7 @@ extension Tables {
     guard geometry.isClusterAligned(table) else {
       throw .misalignedTable(table, l1Index: l1Index)
     }
+    try checkIsTable(table, l1Index: l1Index)
     return entry.isCopied ? .writable : .shared(table.value)
   }
 
@@ -101,7 +108,7 @@ extension Tables {
     case .done(let run):
       let offset = HostOffset(run.first << geometry.clusterBits)
       newTables.insert(offset.value)
-      metadataClusters.insert(run.first)
+      metadataClusters.insert(run.first, as: .activeL2Table)
       l1[l1Index] = L1Entry(l2Table: offset, isCopied: true).rawValue
       dirtyL1.insert(l1Index)
       return .done(())
@@ -119,7 +126,7 @@ extension Tables {
   mutating func replaceTable(_ l1Index: Int, old: Int, new: Int) {
     l1[l1Index] = L1Entry(l2Table: HostOffset(new), isCopied: true).rawValue
     dirtyL1.insert(l1Index)
-    metadataClusters.insert(new >> geometry.clusterBits)
+    metadataClusters.insert(new >> geometry.clusterBits, as: .activeL2Table)
     l2.drop(from: old, to: old + geometry.clusterSize)
     let cluster = old >> geometry.clusterBits
     note(removed: cluster..<cluster + 1, mayPunch: false)
@@ -134,12 +141,8 @@ extension Tables {
       throw .corruption(
         "data cluster offset 0x\(String(host.lower, radix: 16)) is beyond the end of the file")
     }
-    for cluster in host.lower >> geometry.clusterBits...(host.upper - 1) >> geometry.clusterBits
-    where metadataClusters.contains(cluster) {
-      let error = BlockError.corruption(
-        "Preventing invalid write on metadata (cluster \(cluster) is mapped as data)")
-      poison = error
-      throw error
+    for cluster in host.lower >> geometry.clusterBits...(host.upper - 1) >> geometry.clusterBits {
+      if let owner = metadataClusters[cluster] { throw preventWrite(over: owner, cluster: cluster) }
     }
   }
 }

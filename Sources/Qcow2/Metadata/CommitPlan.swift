@@ -34,7 +34,9 @@ extension Tables {
   /// Takes what has to be written; nil when nothing has.
   ///
   /// `epochs` says whether references that were removed may be retired with it.
-  mutating func takePlan(_ epochs: RequestEpochs) -> CommitPlan? {
+  ///
+  /// Throws, and ends writing, when it would be written over something else.
+  mutating func takePlan(_ epochs: RequestEpochs) throws(BlockError) -> CommitPlan? {
     guard isDirty else { return nil }
     var plan = CommitPlan(
       refcountBlocks: refcounts.images(),
@@ -42,6 +44,7 @@ extension Tables {
       refcountTableOffset: refcountTableOffset,
       newTables: newTables.sorted(), slices: l2.images(),
       l1: Self.tableWrite(l1, dirtyL1, isL1Moved), l1Offset: l1Offset, removed: [])
+    try checkPlaces(of: plan)
     if retired.isEmpty, !removed.isEmpty, epochs.turn() {
       plan.removed = removed
       removed = []

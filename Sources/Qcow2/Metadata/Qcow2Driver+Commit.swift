@@ -18,6 +18,14 @@ extension Qcow2Driver {
     try await commitLock.withLock { () async throws(BlockError) in try await commit() }
   }
 
+  /// Writes back until nothing is left to be written.
+  ///
+  /// With no requests under way one round writes what is dirty and frees what was removed, the next
+  /// writes the refcounts that fell. More are needed only if tables move.
+  func writeAllBack() async throws(BlockError) {
+    for _ in 0..<4 where tables.withLock({ $0.isDirty }) { try await writeBack() }
+  }
+
   /// The write-back itself.
   ///
   /// The caller holds `commitLock`. What hinders the freeing of clusters costs space at most: it
@@ -26,7 +34,14 @@ extension Qcow2Driver {
     try checkNotPoisoned()
     tables.withLock { $0.retryHindered() }
     await releaseRetired()
-    if let plan = tables.withLock({ $0.takePlan(epochs) }) {
+    let plan: CommitPlan?
+    do {
+      plan = try tables.withLock { tables throws(BlockError) in try tables.takePlan(epochs) }
+    } catch {
+      await noteCorruptionLocked(error)
+      throw error
+    }
+    if let plan {
       do throws(BlockError) {
         try await perform(plan)
         if !plan.removed.isEmpty { try await flushFile() }
@@ -162,7 +177,9 @@ extension Qcow2Driver {
     for cluster in reference.cluster..<reference.cluster + reference.count {
       do throws(BlockError) {
         let count = try await withRefcounts { tables throws(BlockError) in
-          try tables.refcount(cluster)
+          // With no other reference than this one, none may come by a stream that is appended.
+          tables.endStreams(at: cluster)
+          return try tables.refcount(cluster)
         }
         guard count == 1 else { continue }
         try await file.node.discard(

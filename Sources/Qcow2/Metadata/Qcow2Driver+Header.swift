@@ -93,7 +93,11 @@ extension Qcow2Driver {
     guard !isReadOnly else { throw BlockError(.readOnly, "the image is open read-only") }
     try checkNotPoisoned()
     if tables.withLock({ $0.isHeaderReady }) { return }
-    tables.withLock { $0.collectMetadataClusters() }
+    let snapshots = try await storedSnapshots()
+    tables.withLock { tables in
+      tables.collectMetadataClusters()
+      tables.collectMetadataClusters(of: snapshots)
+    }
     try await commitLock.withLock { () async throws(BlockError) in
       try await clearUnknownFeatures()
     }
@@ -121,25 +125,6 @@ extension Qcow2Driver {
       try await patchHeader { cluster in
         cluster.header.autoclearFeatures = kept
         return .autoclearFeatures
-      }
-    }
-  }
-}
-
-extension Tables {
-  /// Notes every cluster that the header, the L1 table and the refcount table name.
-  mutating func collectMetadataClusters() {
-    for (_, range) in header.regions {
-      for cluster in geometry.clusters(touchedBy: range) { metadataClusters.insert(cluster.value) }
-    }
-    for entry in l1 {
-      if let table = L1Entry(rawValue: entry).l2Table {
-        metadataClusters.insert(table.value >> geometry.clusterBits)
-      }
-    }
-    for entry in refcountTable {
-      if let block = RefcountTableEntry(rawValue: entry).checkedBlock(geometry: geometry) {
-        metadataClusters.insert(block.value >> geometry.clusterBits)
       }
     }
   }

@@ -87,6 +87,14 @@ struct RefcountCache {
     }
   }
 
+  /// Forgets a block that is no longer in use.
+  mutating func drop(_ tableIndex: Int) {
+    guard let block = blocks.removeValue(forKey: tableIndex) else { return }
+    if block.isDirty { dirtyCount -= 1 }
+    ring.removeAll { $0 === block }
+    hand = 0
+  }
+
   private mutating func makeRoom() {
     var steps = 2 * ring.count
     while ring.count >= capacity, dirtyCount < ring.count, steps > 0 {

@@ -18,7 +18,8 @@ internal import Primitives
 struct Tables {
   /// The header as it is on disk.
   var header: HeaderCluster
-  let geometry: Geometry
+  /// The sizes; the driver's own copy does not know when the width of refcounts was changed.
+  var geometry: Geometry
   /// Whether guest data is in another file, each cluster at its guest offset.
   let hasDataFile: Bool
 
@@ -53,7 +54,14 @@ struct Tables {
   var hindered: [RemovedReference] = []
   /// What the last of them met.
   var hindrance: BlockError?
-  var metadataClusters: Set<Int> = []
+  var metadataClusters = MetadataMap()
+  /// Where the last compressed stream that we wrote ends; the rest of its cluster is free for the
+  /// next one.
+  ///
+  /// Nil when there is no such place.
+  var streamsEnd: Int?
+  /// What was decompressed; clusters that are freed go from there.
+  let decompressed: DecompressedClusters
   /// Whether the header says nothing that a change would make untrue.
   var isHeaderReady = false
   /// Why the image must not be written any more.
@@ -65,6 +73,7 @@ struct Tables {
     hasDataFile = header.header.incompatibleFeatures.contains(.externalDataFile)
     self.l1 = l1
     self.refcountTable = refcountTable
+    decompressed = DecompressedClusters(clusterSize: geometry.clusterSize)
     l1Offset = header.header.l1TableOffset
     refcountTableOffset = header.header.refcountTableOffset
     let clusterSize = geometry.clusterSize
@@ -107,8 +116,24 @@ enum Qcow2Limits {
   static let dirtySlices = 2048
   /// The longest run that one allocating write takes, in bytes: what a request holds locked.
   static let allocationRun = 8 << 20
+  /// References that one operation takes away before they are freed: some megabytes of memory.
+  static let removedReferences = 1 << 16
   /// Data and its copied surroundings up to this size are written with one call.
   static let mergedWrite = 1 << 20
+  /// Clusters of snapshots' L1 tables that are guarded against being written as data: a damaged
+  /// table can claim any number, and each takes some 20 bytes.
+  static let inactiveTableClusters = 1 << 20
   /// The runs, of a slice or an unmapped table each, that one block status joins: microseconds.
   static let statusSteps = 16
+  /// Contexts of zlib or zstd that are kept for the next cluster, of each direction: as many as
+  /// threads are likely to be at it, at up to 1 MiB each.
+  static let idleCompressionContexts = 8
+  /// Clusters kept decompressed, for who reads one in pieces: a stream for each of many readers.
+  static let decompressedBytes = 4 << 20
+  /// Their number: small ones would make a long list, and large ones are wanted by several readers.
+  static let decompressedClusters = 4...64
+  /// What a compressed write compresses at a time, in bytes: enough for many processors.
+  static let compressionBatch = 1 << 20
+  /// What it compresses at least, in clusters, however large they are.
+  static let compressionBatchClusters = 4
 }

@@ -40,7 +40,7 @@ import Testing
         + "cluster or more: offset 0x100003 size 0x1fd", isComplete: false),
     Case(
       entry: 0x8000_0000_0000_6000,
-      message: "ERROR offset=6000: Data cluster is mapped more than once (guest offset 0x1000)"),
+      message: "offset=6000: Data cluster is mapped more than once (guest offset 0x1000)"),
     Case(
       entry: 0x8000_0000_0000_1000,
       message: "ERROR offset=1000: Data cluster overlaps with refcount table (guest offset 0x0)"),

@@ -122,31 +122,6 @@ import Testing
     #expect(bytes == expected)
   }
 
-  @Test func compressedClustersAreRefusedByName() async throws {
-    try await inWorld { world in
-      let image = try await ImageFixture.create(Self.options(1 << 20), in: world)
-      let disk = try await image.open()
-      try await disk.fill(1, at: 0, count: 512)
-      try await image.close(disk)
-      let table = Int(try await image.words(at: 0x30000, count: 1)[0] & 0x00ff_ffff_ffff_fe00)
-      try await image.patch([0x40, 0, 0, 0, 0, 5, 0, 0], at: table)
-      let reader = try await image.open()
-      for write in [false, true] {
-        do {
-          if write {
-            try await reader.fill(1, at: 0, count: 512)
-          } else {
-            _ = try await reader.read(at: 0, count: 512)
-          }
-          Issue.record("a compressed cluster was taken for something else")
-        } catch {
-          #expect((error as? BlockError)?.code == .unsupported)
-          #expect("\(error)".contains("compressed clusters"))
-        }
-      }
-    }
-  }
-
   @Test func dataIsNeverWrittenOverMetadata() async throws {
     try await inWorld { world in
       let image = try await ImageFixture.create(Self.options(1 << 20), in: world)

@@ -123,13 +123,19 @@ import Testing
     header.snapshotCount = 3
     header.snapshotTableOffset = HostOffset(0xa0000)
     header.incompatibleFeatures = [.dirty, .corrupt]
+    header.compatibleFeatures = .lazyRefcounts
     header.autoclearFeatures = .bitmaps
+    header.refcountOrder = 6
     let expected: [HeaderFieldGroup: String] = [
       .virtualSize: "00000000 12340000",
+      .sizeAndL1Table: "00000000 12340000 00000000 00000007 00000000 00050000",
       .l1Table: "00000007 00000000 00050000",
       .refcountTable: "00000000 00090000 00000002",
       .snapshotTable: "00000003 00000000 000a0000",
       .incompatibleFeatures: "00000000 00000003",
+      .compatibleFeatures: "00000000 00000001",
+      .refcounts: "00000000 00090000 00000002 00000003 00000000 000a0000 00000000 00000003 "
+        + "00000000 00000001 00000000 00000001 00000006",
       .autoclearFeatures: "00000000 00000001",
     ]
     var patched = GoldenHeaders.plain

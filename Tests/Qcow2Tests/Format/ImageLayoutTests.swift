@@ -8,10 +8,9 @@ import Testing
   private func file(_ layout: ImageLayout) -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: layout.fileByteCount)
     for piece in layout.pieces {
-      if case .bytes(let content) = piece.content {
-        #expect(content.count == piece.range.count)
-        bytes.replace(at: piece.range.lower, with: content)
-      }
+      let content = piece.bytes(piece.range)
+      #expect(content.count == piece.range.count)
+      bytes.replace(at: piece.range.lower, with: content)
     }
     return bytes
   }
@@ -216,6 +215,33 @@ import Testing
         $0.clusterSize = 8192
       }
     ),
+    (
+      "External data files are only supported with compatibility level 1.1 and above "
+        + "(use version=v3 or greater)",
+      {
+        $0.version = .v2
+        $0.dataFileName = "d"
+      }
+    ),
+    ("data-file-raw requires data-file", { $0.isDataFileRaw = true }),
+    (
+      "Backing file and data-file-raw cannot be used at the same time",
+      {
+        $0.dataFileName = "d"
+        $0.isDataFileRaw = true
+        $0.backingFileName = "base"
+        $0.backingFormat = "raw"
+      }
+    ),
+    (
+      "Backing file and preallocation can only be used at the same time if extended_l2 is on",
+      {
+        $0.preallocation = .metadata
+        $0.backingFileName = "base"
+        $0.backingFormat = "raw"
+      }
+    ),
+    ("The data file's name is empty, too long or has a zero byte", { $0.dataFileName = "" }),
     ("Backing format cannot be used without backing file", { $0.backingFormat = "raw" }),
     ("Backing file specified without backing format", { $0.backingFileName = "base" }),
   ]

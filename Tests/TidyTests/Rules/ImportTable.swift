@@ -5,11 +5,14 @@
 enum ImportTable {
   static let rows: [String: Set<String>] = [
     "CLinux": [],
+    "CZlib": [],
+    "CZstd": [],
     "Primitives": [],
     "DirtyBitmap": ["Primitives"],
     "Execution": ["Primitives"],
     "BlockLayer": ["Execution", "DirtyBitmap", "SystemPackage", "CLinux"],
     "Qcow2": ["BlockLayer"],
+    "Qcow2/Compressed": ["BlockLayer", "CZlib", "CZstd"],
     // Bytes to values: a fuzzer or a forensic tool parses an image from a span.
     "Qcow2/Format": ["Primitives"],
     "BackupJob": ["BlockLayer"],

@@ -1,0 +1,112 @@
+internal import BlockLayer
+internal import Lamina
+internal import SystemPackage
+
+/// `lamina snapshot`, spelled as `qemu-img snapshot`.
+enum SnapshotCommand {
+  static let options = OptionParser("l c= a= d= q:quiet U:force-share")
+
+  @Sendable static func run(_ tool: Tool, _ words: [String]) async throws -> Int32 {
+    let parsed = try options.parse(words)
+    if parsed.has("help") {
+      tool.console.print("lamina snapshot [-l | -a SNAPSHOT | -c NAME | -d NAME] [-q] [-U] FILE")
+      return 0
+    }
+    let verbs = ["l", "c", "a", "d"].flatMap { verb in parsed.all(verb).map { (verb, $0) } }
+    guard verbs.count <= 1 else { throw ToolFailure.usage("Cannot mix '-l', '-a', '-c', '-d'") }
+    guard parsed.operands.count == 1 else {
+      throw ToolFailure.usage("Expecting one image file name")
+    }
+    let file = parsed.operands[0]
+    let forceShare = parsed.has("force-share")
+    guard let (verb, name) = verbs.first else { return 0 }
+    if verb == "l" { return try await list(tool, file, forceShare) }
+    guard !forceShare else {
+      throw ToolFailure(
+        message: "Could not open '\(OpenPolicy.printable(file))': "
+          + "force-share=on can only be used with read-only images")
+    }
+    let session = try ImageSession(tool)
+    let node = try await session.open(file, format: nil, readOnly: false)
+    do {
+      switch verb {
+      case "c": try await create(name, session.graph, node)
+      case "a": try await apply(name, session.graph, node)
+      default: try await delete(name, session.graph, node)
+      }
+    } catch {
+      try? await session.graph.close(node)
+      throw error
+    }
+    try await session.graph.close(node)
+    return 0
+  }
+
+  /// A format without snapshots has none: nothing is printed.
+  private static func list(_ tool: Tool, _ file: String, _ forceShare: Bool) async throws -> Int32 {
+    let session = try ImageSession(tool)
+    let node = try await session.open(
+      file, format: nil, forceShare: forceShare, backing: .ignore)
+    if let image = node.driver as? Qcow2Driver {
+      // Reading the table throws what is wrong with it.
+      _ = try await image.snapshots()
+      let snapshots = try await image.information().snapshots
+      for line in SnapshotList(snapshots: snapshots).lines { tool.console.print(line) }
+    }
+    try await session.graph.close(node)
+    return 0
+  }
+
+  private static func create(
+    _ name: String, _ graph: BlockGraph, _ node: BlockNode
+  ) async throws(ToolFailure) {
+    do {
+      try await graph.createSnapshot(named: cut(name), of: node)
+    } catch {
+      let errno = error.errno
+      throw failure("create", name, "-\(errno.rawValue) (\(errno))")
+    }
+  }
+
+  /// QEMU keeps 255 bytes of a name; we, no part of a character.
+  private static func cut(_ name: String) -> String {
+    var count = min(name.utf8.count, 255)
+    while true {
+      if let text = String(name.utf8.prefix(count)) { return text }
+      count -= 1
+    }
+  }
+
+  private static func apply(
+    _ name: String, _ graph: BlockGraph, _ node: BlockNode
+  ) async throws(ToolFailure) {
+    guard node.driver is any SnapshotStore else {
+      throw failure("apply", name, "Block driver does not support snapshots")
+    }
+    do {
+      try await graph.applySnapshot(.idOrName(name), to: node)
+    } catch {
+      let isMissing = error.code == .notFound
+      throw failure(
+        "apply", name, isMissing ? "Failed to load snapshot: \(error.errno)" : error.message)
+    }
+  }
+
+  private static func delete(
+    _ name: String, _ graph: BlockGraph, _ node: BlockNode
+  ) async throws(ToolFailure) {
+    guard node.driver is any SnapshotStore else {
+      throw failure("delete", name, "snapshot not found")
+    }
+    do {
+      try await graph.deleteSnapshot(.name(name), of: node)
+    } catch {
+      throw failure("delete", name, error.code == .notFound ? "snapshot not found" : error.message)
+    }
+  }
+
+  private static func failure(_ verb: String, _ name: String, _ reason: String) -> ToolFailure {
+    ToolFailure(
+      message: "Could not \(verb) snapshot '\(OpenPolicy.printable(name))': \(reason)")
+  }
+}
