@@ -1,5 +1,10 @@
 // swift-tools-version: 6.2
+import Foundation
 import PackageDescription
+
+/// Where zstd is installed, its streams are fuzzed too.
+let headers = ["/usr/include/zstd.h", "/usr/local/include/zstd.h"]
+let hasZstd = headers.contains { FileManager.default.fileExists(atPath: $0) }
 
 let settings: [SwiftSetting] = [
   .enableUpcomingFeature("ExistentialAny"),
@@ -16,7 +21,7 @@ let package = Package(
   name: "lamina-fuzz",
   platforms: [.macOS(.v26)],
   products: [.executable(name: "fuzz", targets: ["fuzz"])],
-  dependencies: [.package(name: "lamina", path: "..")],
+  dependencies: [.package(name: "lamina", path: "..", traits: hasZstd ? ["Zstd"] : [])],
   targets: [
     .executableTarget(
       name: "fuzz",
@@ -24,6 +29,6 @@ let package = Package(
         lamina("Qcow2"), lamina("BlockTestKit"), lamina("BlockLayer"), lamina("Execution"),
         lamina("DirtyBitmap"), lamina("Primitives"),
       ],
-      swiftSettings: settings)
+      swiftSettings: settings + (hasZstd ? [.define("HAS_ZSTD")] : []))
   ]
 )

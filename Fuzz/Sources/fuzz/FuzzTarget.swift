@@ -13,7 +13,7 @@ struct FuzzTarget: Sendable {
   /// Takes any bytes; ends the process when what must hold does not.
   let run: @Sendable ([UInt8]) -> Void
 
-  static let all = [header, snapshots, bitmaps, image, check]
+  static let all = [header, snapshots, bitmaps, compressed, image, check, repair]
 
   static func named(_ name: String) -> FuzzTarget? { all.first { $0.name == name } }
 

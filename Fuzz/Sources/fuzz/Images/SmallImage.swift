@@ -19,20 +19,34 @@ struct SmallImage: Sendable {
   /// The size of each disk, and of the one below: two L2 tables of the smallest clusters.
   static let diskSize = 64 << 10
 
-  static let all: [SmallImage] = [
-    make("plain", NewImageOptions(small: 512)),
-    make("version2", NewImageOptions(small: 512, .v2)),
-    make("bits1", NewImageOptions(small: 512, refcountBits: 1)),
-    make("bits64", NewImageOptions(small: 512, refcountBits: 64)),
-    make("overlay", NewImageOptions(small: 512, isOverlay: true)),
-    make("overlay2", NewImageOptions(small: 512, .v2, isOverlay: true)),
-    make("extended", NewImageOptions(small: 16384, isOverlay: true, hasExtendedL2: true)),
-    make("bitmaps", NewImageOptions(small: 4096), bitmaps: true),
-    make("data file", NewImageOptions(small: 4096)).withDataFile(),
+  static let all: [SmallImage] =
+    [
+      make("plain", NewImageOptions(small: 512)),
+      make("version2", NewImageOptions(small: 512, .v2)),
+      make("bits1", NewImageOptions(small: 512, refcountBits: 1)),
+      make("bits64", NewImageOptions(small: 512, refcountBits: 64)),
+      make("overlay", NewImageOptions(small: 512, isOverlay: true)),
+      make("overlay2", NewImageOptions(small: 512, .v2, isOverlay: true)),
+      make("extended", NewImageOptions(small: 16384, isOverlay: true, hasExtendedL2: true)),
+      make("bitmaps", NewImageOptions(small: 4096), bitmaps: true),
+      make("data file", NewImageOptions(small: 4096)).withDataFile(),
+      make("snapshots", NewImageOptions(small: 512), snapshots: true),
+      make("snapshots2", NewImageOptions(small: 512, .v2, isOverlay: true), snapshots: true),
+      make("deflate", NewImageOptions(small: 4096), compressed: true),
+      make("dirty", NewImageOptions(small: 512)).markedDirty(),
+    ] + zstd
+
+  #if HAS_ZSTD
+  private static let zstd = [
+    make("zstd", NewImageOptions(small: 4096, compression: .zstd), compressed: true)
   ]
+  #else
+  private static let zstd: [SmallImage] = []
+  #endif
 
   private static func make(
-    _ name: String, _ options: NewImageOptions, bitmaps: Bool = false
+    _ name: String, _ options: NewImageOptions, bitmaps: Bool = false, snapshots: Bool = false,
+    compressed: Bool = false
   ) -> SmallImage {
     let world = World.simulated(seed: 1)
     do {
@@ -51,6 +65,19 @@ struct SmallImage: Sendable {
         // Data, zeros and holes, in both L2 tables.
         for place in [0, 4096, 33280] { try await door.fill(7, at: place, count: 3072) }
         if options.version == .v3 { try await door.writeZeroes(ByteRange(8192, 24576)) }
+        if snapshots {
+          try await graph.createSnapshot(named: "first", of: node)
+          try await door.fill(8, at: 1024, count: 2048)
+          try await graph.createSnapshot(named: "second", of: node)
+          try await door.fill(9, at: 34816, count: 512)
+        }
+        if compressed {
+          for cluster in 4..<7 {
+            let bytes = [UInt8](repeating: UInt8(cluster), count: 4000) + Array(0..<96)
+            let range = ByteRange(offset: cluster * 4096, count: 4096)
+            try await node.writeCompressed(range, from: bytes.span.bytes)
+          }
+        }
         await door.close()
         try await graph.close(node)
         let contents = try await disk.contents()
@@ -73,13 +100,24 @@ struct SmallImage: Sendable {
     }
     let l1 = word(40)
     let refcounts = word(48)
-    var places = [0, l1, word(l1), word(l1 + 8), refcounts, word(refcounts), word(64)]
+    let snapshots = word(64)
+    var places = [0, l1, word(l1), word(l1 + 8), refcounts, word(refcounts)]
+    if snapshots > 0 { places += [snapshots, word(snapshots), word(word(snapshots))] }
     let extensions = try? HeaderCluster.parse(bytes, for: .check).extensions
     if let directory = extensions?.bitmaps?.directoryOffset.value {
       places += [directory, word(directory), word(word(directory))]
     }
     places = places.filter { $0 + clusterSize <= (contents.count).roundedUp(to: clusterSize) }
     return places.isEmpty ? [0] : places
+  }
+
+  /// The same, marked as one whose refcounts may be stale.
+  private func markedDirty() -> SmallImage {
+    var bytes = contents
+    bytes[79] |= 1
+    return SmallImage(
+      name: name, contents: bytes, clusterSize: clusterSize, places: places,
+      hasBacking: hasBacking)
   }
 
   /// The same, with its data in another file: the mapping goes, as its offsets mean nothing there.
@@ -99,13 +137,14 @@ struct SmallImage: Sendable {
 extension NewImageOptions {
   fileprivate init(
     small clusterSize: Int, _ version: FormatVersion = .v3, refcountBits: Int = 16,
-    isOverlay: Bool = false, hasExtendedL2: Bool = false
+    isOverlay: Bool = false, hasExtendedL2: Bool = false, compression: CompressionType = .deflate
   ) {
     self.init(virtualSize: SmallImage.diskSize)
     self.clusterSize = clusterSize
     self.version = version
     self.refcountBits = refcountBits
     self.hasExtendedL2 = hasExtendedL2
+    compressionType = compression
     guard isOverlay else { return }
     backingFileName = "below"
     backingFormat = "raw"
