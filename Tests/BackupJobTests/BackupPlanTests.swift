@@ -38,11 +38,6 @@ import Testing
         $0.compresses = true
         $0.maxWorkers = 0
       }
-      let door = try BlockBackend(fixture.targetNode, in: fixture.graph, name: "drive1")
-      try await refused("Compression is not supported for this drive drive1", fixture) {
-        $0.compresses = true
-      }
-      await door.close()
     }
   }
 

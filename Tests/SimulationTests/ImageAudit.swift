@@ -14,6 +14,7 @@ struct ImageAudit {
   private let bytes: [UInt8]
   private var clusterBits = 0
   private var refcountBits = 0
+  private var wordsPerEntry = 1
   private var references: [Int: Int] = [:]
   private var copied: [(cluster: Int, isCopied: Bool, name: String)] = []
   private var blocks: [Int: Int] = [:]
@@ -61,7 +62,11 @@ struct ImageAudit {
       corruptions.append("header fields out of range")
       return false
     }
-    if half(4) == 3, word(72) != 0 { corruptions.append("incompatible features \(word(72))") }
+    // Known to this audit: extended L2 entries, another compression type.
+    if half(4) == 3, word(72) & ~0x18 != 0 {
+      corruptions.append("incompatible features \(word(72))")
+    }
+    if half(4) == 3, word(72) & 0x10 != 0 { wordsPerEntry = 2 }
     refer(0, "the header")
     return true
   }
@@ -72,88 +77,95 @@ struct ImageAudit {
     for cluster in 0..<count { references[offset >> clusterBits + cluster, default: 0] += 1 }
   }
 
+  private var entriesPerTable: Int { clusterSize / 8 / wordsPerEntry }
+
   private mutating func walkMappings() {
     let l1 = Int(word(40))
     let entries = half(36)
-    let perTable = clusterSize / 8
-    guard entries * perTable * clusterSize >= virtualSize else {
+    guard entries * entriesPerTable * clusterSize >= virtualSize else {
       corruptions.append("the L1 table of \(entries) entries is too short")
       return
     }
-    walkTree(l1, entries, isActive: true)
+    walkL1(l1, entries, isActive: true, "the L1 table")
   }
 
-  /// Each way to a cluster is a reference; the flags of snapshots' tables mean nothing.
-  private mutating func walkTree(_ l1: Int, _ entries: Int, isActive: Bool) {
-    let perTable = clusterSize / 8
-    if entries > 0 {
-      refer(l1, "an L1 table", count: (entries * 8).dividedRoundingUp(by: clusterSize))
-    }
-    let flags = copied.count
-    defer { if !isActive { copied.removeLast(copied.count - flags) } }
+  private mutating func walkL1(_ l1: Int, _ entries: Int, isActive: Bool, _ name: String) {
+    if entries > 0 { refer(l1, name, count: (entries * 8).dividedRoundingUp(by: clusterSize)) }
     for index in 0..<entries {
       let entry = word(l1 + index * 8)
       let table = Int(entry & Self.offsetMask)
       if table == 0 {
-        if entry != 0 { corruptions.append("L1 entry \(index) is odd: \(entry)") }
+        if entry != 0 { corruptions.append("\(name): entry \(index) is odd: \(entry)") }
         continue
       }
-      refer(table, "L2 table \(index)")
-      note(entry, table, "L2 table \(index)")
-      for position in 0..<perTable { walkEntry(table + position * 8, index * perTable + position) }
+      refer(table, "L2 table \(index) of \(name)")
+      if isActive { note(entry, table, "L2 table \(index)") }
+      for position in 0..<entriesPerTable {
+        walkEntry(
+          table + position * 8 * wordsPerEntry, isActive: isActive,
+          "guest cluster \(index * entriesPerTable + position) of \(name)")
+      }
     }
   }
 
-  private mutating func walkEntry(_ offset: Int, _ guestCluster: Int) {
+  private mutating func walkEntry(_ offset: Int, isActive: Bool, _ name: String) {
     let entry = word(offset)
-    guard entry != 0 else { return }
+    let bitmap = wordsPerEntry == 2 ? word(offset + 8) : 0
+    guard entry != 0 || bitmap != 0 else { return }
     if entry & 1 << 62 != 0 {
-      walkStream(entry, guestCluster)
+      walkCompressed(entry, bitmap, name)
       return
     }
     let host = Int(entry & Self.offsetMask)
-    let rest = entry & ~Self.offsetMask & ~Self.copiedFlag
-    guard rest <= 1, host != 0 || entry == 1 else {
-      corruptions.append("guest cluster \(guestCluster) has the entry \(entry)")
+    let flags = entry & ~Self.offsetMask & ~Self.copiedFlag
+    let isEntryRight =
+      wordsPerEntry == 1
+      ? flags <= 1 && (host != 0 || entry == 1)
+      : flags == 0 && bitmap & bitmap >> 32 & 0xffff_ffff == 0
+        && (host != 0 || (entry == 0 && bitmap & 0xffff_ffff == 0))
+    guard isEntryRight else {
+      corruptions.append("\(name) has the entry \(entry), \(bitmap)")
       return
     }
     guard host != 0 else { return }
-    refer(host, "guest cluster \(guestCluster)")
-    note(entry, host, "guest cluster \(guestCluster)")
+    refer(host, name)
+    if isActive { note(entry, host, name) }
   }
 
-  /// A compressed cluster refers to every cluster that its sectors touch.
-  private mutating func walkStream(_ entry: UInt64, _ guestCluster: Int) {
+  private mutating func walkCompressed(_ entry: UInt64, _ bitmap: UInt64, _ name: String) {
     let offsetBits = UInt64(70 - clusterBits)
-    let offset = Int(entry & (1 << offsetBits - 1))
-    let sectors = Int(entry >> offsetBits & (1 << (62 - offsetBits) - 1)) + 1
-    let start = offset / 512 * 512
-    if offset == 0 || entry & Self.copiedFlag != 0 {
-      corruptions.append("guest cluster \(guestCluster) has the compressed entry \(entry)")
+    let host = Int(entry & (1 << offsetBits - 1))
+    let sectors = Int((entry & (1 << 62 - 1)) >> offsetBits) + 1
+    if entry & Self.copiedFlag != 0 || bitmap != 0 {
+      corruptions.append("\(name): the flags of compressed data are wrong: \(entry), \(bitmap)")
     }
-    let last = (start + sectors * 512 - 1) >> clusterBits
-    for cluster in offset >> clusterBits...last {
-      refer(cluster << clusterBits, "the stream of guest cluster \(guestCluster)")
+    let start = host / 512 * 512
+    for cluster in start >> clusterBits...(start + sectors * 512 - 1) >> clusterBits {
+      references[cluster, default: 0] += 1
     }
+    if host >= bytes.count { corruptions.append("\(name) is beyond the file's end: \(host)") }
+  }
+
+  // MARK: - Snapshots
+
+  private mutating func walkSnapshots() {
+    let count = half(60)
+    guard count > 0 else { return }
+    let table = Int(word(64))
+    var offset = table
+    for index in 0..<count {
+      walkL1(
+        Int(word(offset)), half(offset + 8), isActive: false, "snapshot \(index)")
+      let id = half(offset + 12) >> 16
+      let name = half(offset + 12) & 0xffff
+      offset = (offset + 40 + half(offset + 36) + id + name).roundedUp(to: 8)
+    }
+    refer(
+      table, "the snapshot table", count: (offset - table).dividedRoundingUp(by: clusterSize))
   }
 
   private mutating func note(_ entry: UInt64, _ offset: Int, _ name: String) {
     copied.append((offset >> clusterBits, entry & Self.copiedFlag != 0, name))
-  }
-
-  private mutating func walkSnapshots() {
-    guard half(60) > 0 else { return }
-    let table = Int(word(64))
-    var offset = table
-    for _ in 0..<half(60) {
-      walkTree(Int(word(offset)), half(offset + 8), isActive: false)
-      let names = half(offset + 12)
-      let size = 40 + half(offset + 36) + names >> 16 + names & 0xffff
-      offset += size.roundedUp(to: 8)
-    }
-    refer(
-      table, "the snapshot table",
-      count: (offset - table).dividedRoundingUp(by: clusterSize))
   }
 
   private mutating func walkRefcountStructures() {

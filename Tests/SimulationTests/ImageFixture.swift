@@ -9,10 +9,10 @@ struct ImageFixture {
   let node: BlockNode
   let backend: BlockBackend
 
-  /// Opens the image on `disk`.
+  /// Opens the image on `disk`; at a snapshot, if one is named; or for a repair alone.
   init(
     _ disk: SimulatedDisk, backing: SparseImage?, readOnly: Bool = false,
-    at snapshot: SnapshotReference? = nil
+    at snapshot: SnapshotReference? = nil, forCheck: Bool = false
   ) async throws {
     graph = BlockGraph(world: disk.world, registry: Self.registry, policy: .none)
     let file = try graph.addNode(
@@ -20,6 +20,7 @@ struct ImageFixture {
     var options = OpenOptions(
       format: "qcow2", readOnly: readOnly, backing: .ignore, discard: .unmap)
     options.snapshot = snapshot
+    options.isForCheck = forCheck
     if let backing {
       let base = SimulatedDisk(
         backing, in: disk.world, schedulingPoints: disk.hasSchedulingPoints)

@@ -55,8 +55,9 @@ final class ClusterCodec: Sendable {
 
   /// Fills `cluster` from the stream that begins `stream`, which is at offset `host` of the file.
   ///
-  /// Throws `corrupt` for a stream that is damaged or does not have a whole cluster, and then
-  /// `cluster` may hold anything.
+  /// Throws `io` for a stream that is damaged or does not have a whole cluster, and then `cluster`
+  /// may hold anything. Not `corrupt`: that is for metadata, and ends writing; here a cluster is
+  /// lost, and the others are as good as before.
   func decompress(
     _ stream: RawSpan, at host: HostOffset, into cluster: inout MutableRawSpan
   ) throws(BlockError) {
@@ -67,8 +68,9 @@ final class ClusterCodec: Sendable {
     do throws(StreamDefect) {
       try context.decompress(stream, into: &cluster)
     } catch {
-      throw .corruption(
-        "the compressed cluster at offset 0x\(String(host.value, radix: 16)) cannot be "
+      throw BlockError(
+        .io,
+        "qcow2: the compressed cluster at offset 0x\(String(host.value, radix: 16)) cannot be "
           + "decompressed: \(error.message)")
     }
   }

@@ -10,6 +10,15 @@ extension Qcow2Driver: CompressingImage {
   /// Clusters of zeros become that where the format can say so, and those that do not become
   /// smaller are written plain. Data and refcounts come before the mapping, as in other writes.
   public func writeCompressed(_ range: ByteRange, from bytes: RawSpan) async throws(BlockError) {
+    do {
+      try await compressAll(range, bytes)
+    } catch {
+      await noteCorruption(error)
+      throw error
+    }
+  }
+
+  private func compressAll(_ range: ByteRange, _ bytes: RawSpan) async throws(BlockError) {
     try checkCompressing()
     let longest = max(
       Qcow2Limits.compressionBatch, Qcow2Limits.compressionBatchClusters * geometry.clusterSize)

@@ -33,6 +33,7 @@ extension Tables {
       guard values[position] == 0 else { continue }
       firstFree = min(firstFree, first + position)
       metadataClusters.remove(first + position)
+      forgetStreams(at: first + position)
     }
     return .done(())
   }

@@ -214,6 +214,59 @@ import Testing
     }
   }
 
+  @Test func aDamagedStreamCostsItsClusterAlone() async throws {
+    try await withImage { image, disk in
+      for index in 0..<2 { try await disk.writeCompressed(Self.sample(index), at: index * 4096) }
+      try await disk.flush()
+      let place = try #require(try await image.descriptor(0, clusterSize: 4096))
+      try await image.patch([0xff, 0xff, 0xff], at: place.hostOffset.value)
+      await #expect(throws: BlockError(.io, "")) { try await disk.fill(1, at: 512, count: 512) }
+      #expect(try await disk.read(at: 4096, count: 4096) == Self.sample(1))
+      try await disk.fill(2, at: 0, count: 4096)
+      #expect(try await disk.read(at: 0, count: 4096) == [UInt8](repeating: 2, count: 4096))
+      try await image.close(disk)
+      #expect(try await image.check().isClean)
+    }
+  }
+
+  @Test func snapshotsShareStreams() async throws {
+    try await withImage { image, disk in
+      for index in 0..<6 { try await disk.writeCompressed(Self.sample(index), at: index * 4096) }
+      _ = try await image.graph.createSnapshot(named: "one", of: disk.node)
+      try await disk.writeCompressed(Self.sample(20), at: 0)
+      try await disk.fill(3, at: 4096 + 100, count: 50)
+      try await disk.discard(ByteRange(offset: 2 * 4096, count: 4096))
+      _ = try await image.graph.createSnapshot(named: "two", of: disk.node)
+      try await image.graph.applySnapshot(.name("one"), to: disk.node)
+      for index in 0..<6 {
+        #expect(try await disk.read(at: index * 4096, count: 4096) == Self.sample(index))
+      }
+      try await disk.writeCompressed(Self.sample(30), at: 5 * 4096)
+      try await image.graph.deleteSnapshot(.name("one"), of: disk.node)
+      try await image.graph.applySnapshot(.name("two"), to: disk.node)
+      #expect(try await disk.read(at: 0, count: 4096) == Self.sample(20))
+      #expect(try await disk.read(at: 5 * 4096, count: 4096) == Self.sample(5))
+      try await image.graph.deleteSnapshot(.name("two"), of: disk.node)
+      try await image.close(disk)
+      let check = try await image.check()
+      #expect(check.isClean && check.compressedClusters == 4, "\(check.messages)")
+    }
+  }
+
+  @Test func anImageWithADataFileHasNoCompressedClusters() async throws {
+    try await withImage { image, disk in
+      try await image.close(disk)
+      try await image.moveDataOut(isRaw: false)
+      let data = try image.graph.addNode(SimulatedDisk(in: image.world), name: "data")
+      let door = try await image.open(dataFile: data)
+      await #expect(throws: BlockError(.unsupported, "")) {
+        try await door.writeCompressed(Self.sample(1), at: 0)
+      }
+      #expect(try await door.read(at: 0, count: 4096).allSatisfy { $0 == 0 })
+      try await image.close(door)
+    }
+  }
+
   @Test func statusSaysThatAClusterIsCompressed() async throws {
     try await withImage { _, disk in
       try await disk.writeCompressed(Self.sample(1) + Self.sample(2), at: 0)

@@ -171,7 +171,7 @@ import Testing
 
 extension ImageFixture {
   /// Says in the header that the data is in another file.
-  fileprivate func moveDataOut(isRaw: Bool) async throws(BlockError) {
+  func moveDataOut(isRaw: Bool) async throws(BlockError) {
     let words = try await words(at: 72, count: 3)
     try await patch(bigEndian(words[0] | 1 << 2), at: 72)
     if isRaw { try await patch(bigEndian(words[2] | 1 << 1), at: 88) }

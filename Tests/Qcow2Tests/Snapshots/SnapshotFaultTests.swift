@@ -83,6 +83,9 @@ import Testing
           do {
             let story = try await ImageStory(of: state.image, in: world)
             seen.insert(story == after)
+            if story.leaks > 0, !(try await isRepaired(state.image, story, in: world)) {
+              return "\(state): a repair of leaks does not make it clean"
+            }
             guard story == before || story == after else {
               return "\(state): neither old nor new: \(story.difference(from: before) ?? "")"
             }
@@ -94,6 +97,22 @@ import Testing
       return seen == [false, true] ? nil : "the change was not seen to happen"
     }
     #expect(problem == nil, "\(change), \(Self.geometries[number])")
+  }
+
+  /// Whether a repair of leaks alone leaves a clean image that says the same.
+  private func isRepaired(
+    _ file: SparseImage, _ story: ImageStory, in world: World
+  ) async throws -> Bool {
+    let disk = SimulatedDisk(file, in: world, schedulingPoints: false, forgets: false)
+    let graph = DamagedImage.makeGraph(in: world)
+    let node = try graph.addNode(disk, name: "file")
+    var options = OpenOptions(format: "qcow2")
+    options.isForCheck = true
+    let image = try await graph.open(file: node, options)
+    _ = try await (image.driver as? Qcow2Driver)?.repair(.leaks)
+    try await graph.close(image)
+    let repaired = try await ImageStory(of: disk.visibleImage, in: world)
+    return repaired == story && repaired.leaks == 0
   }
 
   /// How an operation of the host fails.
