@@ -42,9 +42,9 @@ import Testing
 
   /// What is wrong with it that nothing was told of what failed; nil if something was.
   ///
-  /// Discards are hints. Refcounts and tables that are read to give clusters up, after a change that
-  /// is durable already, are read again by the next write-back, or their space is lost. Anything
-  /// else has to be told.
+  /// Discards are hints. Refcounts and tables that are read to give clusters up, when a change is
+  /// durable already, are read again by the next write-back, or their space is lost. Anything else
+  /// has to be told.
   private func silence(_ moments: [WorkloadRun.Moment], _ run: WorkloadRun) -> String? {
     guard run.failures.isEmpty, let last = moments.last else { return nil }
     let hasLeaks = ImageAudit(last.point.visible).leaks > 0
