@@ -97,7 +97,10 @@ private struct ImageLife {
     case 5: try changeBitmaps()
     case 6: try amend()
     case 7: try commitOrRebase()
-    case 8: try perform("check", ["-q", "-r", "leaks", "-f", "qcow2", image])
+    case 8:
+      // qemu-img 7.2 loses the snapshots of an image that has bitmaps too when it repairs it.
+      guard bitmaps.isEmpty || snapshots.isEmpty else { return try write() }
+      try perform("check", ["-q", "-r", "leaks", "-f", "qcow2", image])
     default: try write()
     }
   }
