@@ -1,6 +1,6 @@
 internal import Primitives
 internal import Synchronization
-internal import SystemPackage
+public import SystemPackage
 
 #if canImport(Glibc)
 internal import Glibc
@@ -201,7 +201,7 @@ extension FileIdentity {
   /// The identity of the file at `path`, links followed; nil when there is none.
   ///
   /// The corresponding C function is `stat`.
-  init?(of path: FilePath) {
+  public init?(of path: FilePath) {
     var status = stat()
     guard path.withPlatformString({ stat($0, &status) }) == 0 else { return nil }
     self.init(status)
