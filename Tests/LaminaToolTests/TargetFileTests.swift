@@ -25,6 +25,8 @@ import Testing
 
   @Test func nothingOfAGivenTargetsBackingFileShowsThrough() throws {
     try withFiles { tool in
+      // Both disks have zeros there, below the target.
+      tool.lamina("io", "-c", "write -P 9 512k 64k", tool.path("over.qcow2"))
       let words = ["convert", "-n", "-O", "qcow2", tool.path("alone.qcow2")]
       #expect(tool.lamina(words + [tool.path("over.qcow2")]).status == 0)
       expectSame(tool, "alone.qcow2", "over.qcow2")
