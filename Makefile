@@ -14,10 +14,11 @@ SWIFTFLAGS ?=
 TESTABLE := -c release -Xswiftc -enable-testing
 
 lint := $(wildcard Package.swift Sources Tests \
-  Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Benchmarks Benchmarks/Tests)
+  Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Benchmarks Benchmarks/Tests \
+  Fuzz/Package.swift Fuzz/Sources)
 
-.PHONY: help run test check lint tidy docs bench simulate oracle sanitize mutants install \
-  deps toolchain headers
+.PHONY: help run test check lint tidy docs bench simulate oracle fuzz sanitize mutants \
+  install deps toolchain headers
 
 help: ## list these commands
 	@grep -E '^[a-z]+:.*## ' Makefile | while IFS= read -r line; do \
@@ -62,6 +63,9 @@ oracle: toolchain headers ## compare with the qemu tools
 	  strace:strace
 	LAMINA_ORACLE=1 swift test $(TRAITS) $(TESTABLE) --scratch-path .build-simulate \
 	  --filter OracleTests
+
+fuzz: toolchain headers ## hostile bytes under libFuzzer; ARGS="TARGET -runs=N", FUZZ_SECONDS= a target
+	@scripts/run-fuzzer.sh $(ARGS)
 
 sanitize: toolchain headers ## every test under the address and the thread sanitizer
 	swift test $(TRAITS) --sanitize=address --scratch-path .build-address

@@ -32,7 +32,8 @@ public struct BlockError: Error, Sendable {
     public static let notFound = Code(description: "not found")
     /// Something of that name exists.
     public static let alreadyExists = Code(description: "already exists")
-    /// The open policy's gate refused a name from inside an image.
+    /// The open policy's gate refused a name from inside an image, or the guard of an image that
+    /// was guessed to be raw a change that would make it look like another.
     public static let refused = Code(description: "refused")
     /// Another process, node, job or export uses it.
     public static let inUse = Code(description: "in use")

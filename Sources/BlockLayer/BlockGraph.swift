@@ -144,7 +144,8 @@ public final class BlockGraph: Sendable {
       )
     }
     var fileOptions = options
-    fileOptions.confinement = confinement
+    fileOptions.confinement = confinement ?? options.confinement
+    if fileOptions.confinement != nil { fileOptions.isRegularFileOnly = true }
     let driver = try await registry.hostOpener()(path, fileOptions)
     let isRoot = options.format == "file"
     var nodeOptions = NodeOptions(isReadOnly: options.isReadOnly, discard: options.node.discard)
@@ -164,7 +165,11 @@ public final class BlockGraph: Sendable {
     guard options.snapshot == nil || options.isReadOnly else {
       throw BlockError(.readOnly, "an internal snapshot can be opened read-only alone")
     }
-    let opener = try registry.format(try await formatName(options, file))
+    var options = options
+    let format = try await formatName(options, file)
+    if options.format == nil { options.isFormatGuessed = true }
+    options.format = format
+    let opener = try registry.format(format)
     let context = OpenContext(
       graph: self, options: options, folder: folder,
       ancestry: ancestry.adding((file.dataNode.driver as? any HostBacked)?.identity))

@@ -34,6 +34,9 @@ extension BlockNode {
         range: range)
     }
     defer { didWrite(range) }
+    // A padded write of a block of it must not put old bytes back.
+    let held = await holdBlocks(of: range)
+    defer { letGo(held) }
     do {
       try await image.writeCompressed(range, from: bytes)
     } catch {

@@ -45,8 +45,10 @@ public struct DriverRegistry: Sendable {
     registry.setHostFileCreation { path, existing throws(BlockError) in
       try FileDriver.create(path, existing: existing)
     }
-    registry.addFormat("raw", creator: .raw) { file, _ throws(BlockError) in
-      try RawDriver(file: file)
+    registry.addFormat("raw", creator: .raw) { file, context throws(BlockError) in
+      guard context.options.isFormatGuessed else { return try RawDriver(file: file) }
+      let registry = context.graph.registry
+      return try RawDriver(file: file) { registry.probe($0) == "raw" }
     }
     return registry
   }()

@@ -49,11 +49,19 @@ public struct OpenContext: Sendable {
     guard let name else {
       throw BlockError(.invalidArgument, "'data-file' is required for this image")
     }
+    guard !options.isFormatGuessed || options.isReadOnly else {
+      throw OpenPolicy.refusal(
+        OpenPolicy.Reference(role: .dataFile, name: name, format: "file", folder: folder),
+        "it would be written, and the image's format was only guessed: whoever could write to a "
+          + "raw disk may have made it look so; state the format")
+    }
     // The host file itself: it grows when data is written behind its end.
     let grant = try graph.policy.grant(
       OpenPolicy.Reference(role: .dataFile, name: name, format: "file", folder: folder))
     var options = OpenOptions(format: "file", readOnly: self.options.isReadOnly)
     options.locking = self.options.locking
+    // It is written: an image must not get at a disk of the host by its name.
+    options.isRegularFileOnly = true
     options.node.discard = self.options.node.discard
     do {
       return try await graph.open(

@@ -34,6 +34,11 @@ public struct OpenOptions: Sendable {
   ///
   /// Nil asks the policy whether to probe.
   public var format: String?
+  /// Whether `format` was guessed from the file's first bytes: then a raw image may not be written
+  /// so that it would be taken for another format the next time.
+  ///
+  /// A graph that probes sets it.
+  public var isFormatGuessed = false
   /// The node's name; a name is generated if it is nil.
   public var nodeName: String?
   /// How the node treats requests.
@@ -46,6 +51,8 @@ public struct OpenOptions: Sendable {
   public var locking: Locking
   /// A folder that the host file, links resolved, must lie in; the gate of `confined` sets it.
   public var confinement: FilePath?
+  /// Refuses devices; for files that images name and nobody has vouched for.
+  public var isRegularFileOnly = false
   /// Opens what is damaged too, as far as it can be read, for a check.
   public var isForCheck = false
   /// The internal snapshot that the image is to show, with its length and without bitmaps; the

@@ -175,13 +175,13 @@ extension BlockNode {
     return ByteRange(rest.lower, upper)
   }
 
-  private func holdBlocks(of range: ByteRange) async -> RangeLock.Token? {
+  func holdBlocks(of range: ByteRange) async -> RangeLock.Token? {
     guard limits.requestAlignment > 1 else { return nil }
     return await paddingLock.lock(
       blocks(around: range), isAligned(range) ? .shared : .exclusive)
   }
 
-  private func letGo(_ token: RangeLock.Token?) {
+  func letGo(_ token: RangeLock.Token?) {
     if let token { paddingLock.unlock(token) }
   }
 }

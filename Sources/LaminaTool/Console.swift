@@ -1,3 +1,4 @@
+internal import BlockLayer
 internal import Synchronization
 internal import SystemPackage
 
@@ -54,8 +55,9 @@ final class Console: Sendable {
   /// What was printed to memory.
   var printed: (output: String, errors: String) { captured.withLock { $0 } }
 
-  /// Prints a line to standard output.
-  func print(_ line: String = "") { write(line + "\n") }
+  /// Prints lines to standard output; control characters, which may come out of an image and steer
+  /// a terminal, are shown as hexadecimal.
+  func print(_ line: String = "") { write(Console.printable(line) + "\n") }
 
   /// Prints to standard output as it is.
   func write(_ text: String) {
@@ -65,8 +67,19 @@ final class Console: Sendable {
     }
   }
 
-  /// Prints a line to standard error.
-  func complain(_ line: String) { writeError(line + "\n") }
+  /// Prints lines to standard error, in the same way.
+  func complain(_ line: String) { writeError(Console.printable(line) + "\n") }
+
+  private static func printable(_ lines: String) -> String {
+    let isPlain = lines.utf8.allSatisfy { (0x20..<0x7f).contains($0) }
+    if isPlain { return lines }
+    return lines.split(separator: "\n", omittingEmptySubsequences: false)
+      .map { line in
+        line.split(separator: "\t", omittingEmptySubsequences: false)
+          .map { OpenPolicy.printable(String($0)) }.joined(separator: "\t")
+      }
+      .joined(separator: "\n")
+  }
 
   /// Prints to standard error as it is.
   func writeError(_ text: String) {

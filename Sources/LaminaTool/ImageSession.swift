@@ -28,16 +28,20 @@ struct ImageSession: Sendable {
   func open(
     _ path: String, format: String?, readOnly: Bool = true, forceShare: Bool = false,
     backing: OpenOptions.Backing = .fromImage, isForCheck: Bool = false,
-    ignoresFlush: Bool = false, snapshot: SnapshotReference? = nil
+    confinement: FilePath? = nil, ignoresFlush: Bool = false, snapshot: SnapshotReference? = nil
   ) async throws(BlockError) -> BlockNode {
     var options = OpenOptions(format: format, readOnly: readOnly, backing: backing)
     if forceShare { options.locking = .forceShare }
     options.isForCheck = isForCheck
+    options.confinement = confinement
     options.node.discard = .unmap
     options.node.ignoresFlush = ignoresFlush
     options.snapshot = snapshot
     do {
-      if format == nil { options.format = try await probe(path, options) }
+      if format == nil {
+        options.format = try await probe(path, options)
+        options.isFormatGuessed = true
+      }
       return try await graph.open(path, options)
     } catch {
       throw error.prefixed("Could not open '\(OpenPolicy.printable(path))'")

@@ -23,16 +23,20 @@ enum InfoCommand {
     let isJSON = try Output.isJSON(parsed.value("output"))
     let session = try ImageSession(tool, policy: parsed.value("policy"))
     var facts: [ImageFacts] = []
-    var next: (path: FilePath, format: String?)? = (FilePath(first), parsed.value("format"))
+    var seen: [FileIdentity] = []
+    var next: OpenPolicy.Grant? = OpenPolicy.Grant(
+      path: FilePath(first), format: parsed.value("format"))
     while let image = next {
+      let identity = FileIdentity(of: image.path)
       guard facts.count <= session.graph.policy.maxDepth,
-        !facts.contains(where: { $0.path == image.path })
+        !(identity.map { seen.contains($0) } ?? false)
       else {
         throw ToolFailure(
-          message: "Backing file '\(image.path)' creates an infinite loop.")
+          message: "Backing file '\(OpenPolicy.printable(image.path.string))' creates an infinite "
+            + "loop.")
       }
-      let found = try await look(
-        at: image.path, image.format, session, forceShare: parsed.has("force-share"))
+      if let identity { seen.append(identity) }
+      let found = try await look(at: image, session, forceShare: parsed.has("force-share"))
       facts.append(found)
       next = parsed.has("backing-chain") ? try found.backing(session.graph.policy) : nil
     }
@@ -50,25 +54,30 @@ enum InfoCommand {
   }
 
   private static func look(
-    at path: FilePath, _ format: String?, _ session: ImageSession, forceShare: Bool
+    at image: OpenPolicy.Grant, _ session: ImageSession, forceShare: Bool
   ) async throws -> ImageFacts {
+    let path = image.path
+    let shown = OpenPolicy.printable(path.string)
     let file = try await session.open(
-      path.string, format: "file", forceShare: forceShare, backing: .ignore)
+      path.string, format: "file", forceShare: forceShare, backing: .ignore,
+      confinement: image.confinement)
     do {
-      var name = format
+      var name = image.format
       if name == nil { name = try await session.graph.probe(file) }
       var facts = ImageFacts(path: path, format: name ?? "raw", virtualSize: file.length)
       facts.actualSize = try (file.driver as? any HostBacked)?.allocatedBytes() ?? 0
       if facts.format == "qcow2" {
         facts.qcow2 = try await Qcow2Driver.information(of: file)
       } else if facts.format != "raw" {
-        throw ToolFailure(message: "Could not open '\(path)': Unknown driver '\(facts.format)'")
+        throw ToolFailure(
+          message: "Could not open '\(shown)': Unknown driver "
+            + "'\(OpenPolicy.printable(facts.format))'")
       }
       try await session.graph.close(file)
       return facts
     } catch let error as BlockError {
       try? await session.graph.close(file)
-      throw error.prefixed("Could not open '\(path)'")
+      throw error.prefixed("Could not open '\(shown)'")
     } catch {
       try? await session.graph.close(file)
       throw error
@@ -95,13 +104,12 @@ struct ImageFacts {
   /// The image that this one stands on; nil without one.
   ///
   /// The policy's gate is asked.
-  func backing(_ policy: OpenPolicy) throws(BlockError) -> (path: FilePath, format: String?)? {
+  func backing(_ policy: OpenPolicy) throws(BlockError) -> OpenPolicy.Grant? {
     guard let recorded = qcow2?.recordedBacking else { return nil }
-    let grant = try policy.grant(
+    return try policy.grant(
       OpenPolicy.Reference(
         role: .backing, name: recorded.name, format: recorded.format,
         folder: path.removingLastComponent()))
-    return (grant.path, grant.format)
   }
 
   /// The backing file's name as it is opened.
@@ -129,7 +137,9 @@ struct ImageFacts {
       lines.append(
         "backing file: \(name)"
           + (full == recorded.name ? "" : " (actual path: \(OpenPolicy.printable(full)))"))
-      if let format = recorded.format { lines.append("backing file format: \(format)") }
+      if let format = recorded.format {
+        lines.append("backing file format: \(OpenPolicy.printable(format))")
+      }
     }
     lines += SnapshotList(snapshots: qcow2.snapshots).lines
     lines.append("Format specific information:")

@@ -14,18 +14,23 @@ extension Qcow2Driver: EmptyableImage {
     guard !isDataFileRaw else {
       throw BlockError(.unsupported, "an image with a raw data file cannot be emptied")
     }
-    try await prepareForChanges()
-    let disk = ByteRange(0, Int.max)
-    let old = try await allocationLocks.withLock(disk) { () async throws(BlockError) in
-      // The old tables on disk are complete then, and memory is not ahead of them.
-      try await writeBack()
-      return try await switchToEmptyTable()
+    try await structure.withLock { () async throws(BlockError) in
+      try await prepareForChanges()
+      let disk = ByteRange(0, Int.max)
+      let old = try await allocationLocks.withLock(disk) { () async throws(BlockError) in
+        // The old tables on disk are complete then, and memory is not ahead of them.
+        try await writeBack()
+        let old = try await switchToEmptyTable()
+        // Space only: an image with a data file has no snapshots that could use it.
+        if let dataFile {
+          try? await dataFile.node.discard(ByteRange(0, dataFile.node.length))
+        }
+        return old
+      }
+      for entry in old { try await giveUpTable(L1Entry(rawValue: entry)) }
+      for _ in 0..<4 where tables.withLock({ $0.isDirty }) { try await writeBack() }
+      try await flushFile()
     }
-    for entry in old { try await giveUpTable(L1Entry(rawValue: entry)) }
-    for _ in 0..<4 where tables.withLock({ $0.isDirty }) { try await writeBack() }
-    try await flushFile()
-    // Space only: an image with a data file has no snapshots that could use it.
-    if let dataFile { try? await dataFile.node.discard(ByteRange(0, dataFile.node.length)) }
   }
 
   /// Makes the switch durable; answers the old table.
@@ -53,12 +58,9 @@ extension Qcow2Driver: EmptyableImage {
     let wordsPerEntry = geometry.l2EntryByteCount / 8
     tables.withLock { tables in
       for index in stride(from: 0, to: entries.count, by: wordsPerEntry) {
-        guard let clusters = tables.references(of: L2Entry(rawValue: entries[index])) else {
-          continue
-        }
-        tables.note(removed: clusters, mayPunch: true)
+        tables.note(removedBy: L2Entry(rawValue: entries[index]), mayPunch: true)
       }
-      tables.note(removed: cluster..<cluster + 1, mayPunch: true)
+      tables.note(removedTable: cluster)
     }
     try await writeBack()
   }

@@ -18,8 +18,8 @@ internal import Synchronization
 /// - Dirty bitmaps in the image: `Bitmaps/`. Consistency: `Check/`. What an image says of itself:
 ///   `Information/`.
 ///
-/// Locks, in the order in which they may be taken: `preparation`, `allocationLocks` (guest
-/// clusters), `tableCopies`, `appendingStreams`, `commitLock`, `loads` (pieces of metadata),
+/// Locks, in the order in which they may be taken: `structure`, `preparation`, `allocationLocks`
+/// (guest clusters), `tableCopies`, `appendingStreams`, `commitLock`, `loads` (pieces of metadata),
 /// `tables`. Only `tables` is a mutex, and no I/O happens under it; data I/O of mapped clusters
 /// happens under none.
 public final class Qcow2Driver: BlockDriver {
@@ -43,6 +43,8 @@ public final class Qcow2Driver: BlockDriver {
   let allocationLocks = RangeLock()
   /// Pieces of the file that are being brought into memory.
   let loads = RangeLock()
+  /// Changes of more than mappings, one at a time: size, snapshots, properties, emptying.
+  let structure = AsyncMutex()
   let tableCopies = AsyncMutex()
   /// The place behind the last compressed stream.
   let appendingStreams = AsyncMutex()

@@ -14,14 +14,17 @@ extension FileDriver {
   /// Opens a regular file or a block device.
   ///
   /// Takes QEMU's locks unless the options say otherwise. Throws `notFound` or `io` with the errno,
-  /// `invalidArgument` for other kinds of files, `inUse` when another process has it, `refused`
+  /// `invalidArgument` for other kinds of files and, where the options say so, for devices, `inUse`
+  /// when another process has it, `refused`
   /// when it does not lie where the options confine it to.
   public static func open(_ path: FilePath, _ options: OpenOptions) throws(BlockError) -> FileDriver
   {
     if case .forceShare = options.locking, !options.isReadOnly {
       throw BlockError(.invalidArgument, "force-share=on can only be used with read-only images")
     }
-    return try make(openHost(path, options), options.locking, isWritable: !options.isReadOnly)
+    return try make(
+      openHost(path, options), options.locking, isWritable: !options.isReadOnly,
+      acceptsDevices: !options.isRegularFileOnly)
   }
 
   /// Opens a regular file or a block device.
@@ -139,7 +142,8 @@ extension FileDriver {
   }
 
   private static func make(
-    _ host: HostFile, _ locking: OpenOptions.Locking, isWritable: Bool
+    _ host: HostFile, _ locking: OpenOptions.Locking, isWritable: Bool,
+    acceptsDevices: Bool = true
   ) throws(BlockError) -> FileDriver {
     let facts: HostFile.Facts
     do throws(Errno) {
@@ -147,7 +151,7 @@ extension FileDriver {
     } catch {
       throw couldNot("open", host.path, error)
     }
-    guard facts.kind == .regular || facts.kind == .blockDevice else {
+    guard facts.kind == .regular || (acceptsDevices && facts.kind == .blockDevice) else {
       throw BlockError(
         .invalidArgument,
         "'file' driver requires '\(OpenPolicy.printable(host.path.string))' to be a regular file")

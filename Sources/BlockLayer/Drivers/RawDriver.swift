@@ -1,6 +1,13 @@
+internal import Execution
 public import Primitives
+internal import SystemPackage
 
 /// The format `raw`: the bytes of the node below as they are, or a window of them.
+///
+/// An image whose format was guessed has a guard: who may write to it, a guest, could make it look
+/// like an image of another format, one that names a file of the host as its backing file, say,
+/// and whoever guesses again would open that. So a change after which the first sector would be
+/// taken for something else is refused, as QEMU does it.
 ///
 /// It raises `read_aio` and `write_aio` at the node below, once a request, before its access.
 public final class RawDriver: BlockDriver {
@@ -14,13 +21,21 @@ public final class RawDriver: BlockDriver {
   private let offset: Int
   /// The window's size; nil: up to the end of the node below, wherever that moves.
   private let size: Int?
+  /// Whether a first sector still looks raw; nil: nobody minds.
+  private let looksRaw: (@Sendable (RawSpan) -> Bool)?
+  /// Held by changes of a guarded first sector: two could make together what neither does alone.
+  private let firstSector = AsyncMutex()
 
   /// Shows the `size` bytes of `file` from `offset`; without a size, all up to its end.
   ///
-  /// Throws `invalidArgument`, with QEMU's texts, for a window that does not lie in the file.
+  /// With `looksRaw`, changes of the first 512 bytes for which it then says no are refused. Throws
+  /// `invalidArgument`, with QEMU's texts, for a window that does not lie in the file.
   ///
   /// Source: the QMP schema's `BlockdevOptionsRaw`.
-  public init(file: BlockNode, offset: Int = 0, size: Int? = nil) throws(BlockError) {
+  public init(
+    file: BlockNode, offset: Int = 0, size: Int? = nil,
+    looksRaw: (@Sendable (RawSpan) -> Bool)? = nil
+  ) throws(BlockError) {
     let length = file.length
     guard offset >= 0, offset <= length else {
       throw BlockError(
@@ -40,6 +55,7 @@ public final class RawDriver: BlockDriver {
     }
     self.offset = offset
     self.size = size
+    self.looksRaw = looksRaw
     self.file = try BlockEdge(.file, to: file)
     children = [self.file]
   }
@@ -62,20 +78,36 @@ public final class RawDriver: BlockDriver {
   }
 
   /// Writes to the node below.
+  ///
+  /// Throws `refused`, with EPERM, when the guard says no.
   public func write(_ range: ByteRange, from bytes: RawSpan) async throws(BlockError) {
     let node = file.node
     await node.raise(.writeAio)
-    try await node.write(below(range), from: bytes)
+    guard isGuarded(range) else { return try await node.write(below(range), from: bytes) }
+    try await firstSector.withLock { () async throws(BlockError) in
+      try await checkLooksRaw(after: range, bytes)
+      try await node.write(below(range), from: bytes)
+    }
   }
 
-  /// Zeroes in the node below.
+  /// Zeroes in the node below, unless the guard says no: zeros belong to what formats begin with.
   public func writeZeroes(_ range: ByteRange, mayUnmap: Bool) async throws(BlockError) {
-    try await file.node.writeZeroes(below(range), mayUnmap: mayUnmap)
+    guard isGuarded(range) else {
+      return try await file.node.writeZeroes(below(range), mayUnmap: mayUnmap)
+    }
+    try await firstSector.withLock { () async throws(BlockError) in
+      try await checkLooksRaw(after: range, nil)
+      try await file.node.writeZeroes(below(range), mayUnmap: mayUnmap)
+    }
   }
 
-  /// Discards in the node below.
+  /// Discards in the node below, unless the guard says no.
   public func discard(_ range: ByteRange) async throws(BlockError) {
-    try await file.node.discard(below(range))
+    guard isGuarded(range) else { return try await file.node.discard(below(range)) }
+    try await firstSector.withLock { () async throws(BlockError) in
+      try await checkLooksRaw(after: range, nil)
+      try await file.node.discard(below(range))
+    }
   }
 
   /// What the node below says, whose offsets are then this node's too.
@@ -88,6 +120,35 @@ public final class RawDriver: BlockDriver {
 
   private func below(_ range: ByteRange) -> ByteRange {
     ByteRange(range.lower + offset, range.upper + offset)
+  }
+
+  // MARK: - The guard
+
+  /// How many first bytes tell a format.
+  private static let probedBytes = 512
+
+  private func isGuarded(_ range: ByteRange) -> Bool {
+    looksRaw != nil && range.lower < Self.probedBytes
+  }
+
+  /// Throws when the first sector would not look raw with `bytes`, or zeros, in `range`.
+  private func checkLooksRaw(after range: ByteRange, _ bytes: RawSpan?) async throws(BlockError) {
+    guard let looksRaw else { return }
+    var sector = IOBuffer(byteCount: Self.probedBytes)
+    var head = sector.mutableBytes
+    try await file.node.read(below(ByteRange(0, Self.probedBytes)), into: &head)
+    let changed = range.intersection(ByteRange(0, Self.probedBytes))
+    if let bytes {
+      head.copy(from: bytes.slice(ByteRange(0, changed.count)), at: changed.lower)
+    } else {
+      head.fill(changed, with: 0)
+    }
+    guard !looksRaw(head.bytes) else { return }
+    throw BlockError(
+      .refused,
+      "the format of this image was guessed to be raw, and it would look like another one after "
+        + "this request; open it with the format stated",
+      errno: .notPermitted, range: range)
   }
 }
 

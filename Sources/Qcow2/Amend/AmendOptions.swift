@@ -1,5 +1,6 @@
 public import BlockLayer
 internal import DirtyBitmap
+internal import Execution
 
 /// What of an existing image shall become different; nil leaves a property as it is (qemu-img's
 /// manual page, "amend").
@@ -45,13 +46,21 @@ extension BlockNode {
         try await image.checkDowngradable(
           options, hasBitmaps: bitmaps.all.contains { $0.isPersistent })
       }
-      try await image.amendProperties(options)
+      try await image.structure.withLock { () async throws(BlockError) in
+        try await image.amendProperties(options)
+      }
     } catch {
       throw error.at(node: name)
     }
     if let size = options.virtualSize { try await resize(to: size) }
     if options.version == .v2 {
-      do { try await image.downgrade() } catch { throw error.at(node: name) }
+      do throws(BlockError) {
+        try await image.structure.withLock { () async throws(BlockError) in
+          try await image.downgrade()
+        }
+      } catch {
+        throw error.at(node: name)
+      }
     }
   }
 }

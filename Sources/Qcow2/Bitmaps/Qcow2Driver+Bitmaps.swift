@@ -133,13 +133,15 @@ extension Qcow2Driver: PersistentBitmapStore {
   /// written again; the bitmaps are claimed anew then.
   public func storeBitmaps(_ bitmaps: [DirtyBitmap]) async throws(BlockError) {
     try checkNotPoisoned()
-    guard try await needsStoring(bitmaps) else { return }
-    try await prepareHeader()
-    try await commitLock.withLock { () async throws(BlockError) in
-      // The bits on disk are right until the next change: it has to claim them first, whatever
-      // fails here.
-      isPrepared.store(false, ordering: .releasing)
-      try await switchDirectory(storing: bitmaps, over: try await directoryEntries())
+    try await structure.withLock { () async throws(BlockError) in
+      guard try await needsStoring(bitmaps) else { return }
+      try await prepareHeader()
+      try await commitLock.withLock { () async throws(BlockError) in
+        // The bits on disk are right until the next change: it has to claim them first, whatever
+        // fails here.
+        isPrepared.store(false, ordering: .releasing)
+        try await switchDirectory(storing: bitmaps, over: try await directoryEntries())
+      }
     }
   }
 

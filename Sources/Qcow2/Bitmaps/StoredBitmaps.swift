@@ -138,8 +138,13 @@ extension Qcow2Driver {
   /// Gives back the clusters of a bitmap's table and bits, to which nothing refers any more.
   func release(_ entry: BitmapDirectoryEntry) async throws(BlockError) {
     for value in try await Self.readTable(entry.tableRange, of: file.node) {
-      if case .data(let offset) = BitmapTableEntry(rawValue: value).kind(geometry: geometry) {
-        try await giveBack(offset.value >> geometry.clusterBits, 1)
+      guard case .data(let offset) = BitmapTableEntry(rawValue: value).kind(geometry: geometry)
+      else { continue }
+      let cluster = offset.value >> geometry.clusterBits
+      // A damaged table may name other metadata, which stays what it is.
+      switch tables.withLock({ $0.metadataClusters[cluster] }) {
+      case nil, .bitmapData: try await giveBack(cluster, 1)
+      default: continue
       }
     }
     try await releaseClusters(entry.tableRange)

@@ -40,7 +40,9 @@ extension ConsistencyCheck {
     let owner: MetadataOwner = isActive ? .activeL1Table : .inactiveL1Table
     let isCounted = !isOutside(range)
     // What stands in the file is followed in any case.
-    let table = range.prefix(max(0, min(range.upper, fileLength) - range.lower))
+    // An entry of which but one byte is there is one for every reader.
+    let end = min(range.upper, fileLength.checkedRoundedUp(to: 8) ?? .max)
+    let table = range.prefix(max(0, end - range.lower))
     var overlaps = OverlapNotes()
     var buffer = IOBuffer(byteCount: min(pieceByteCount, range.count))
     var position = table.lower

@@ -133,7 +133,9 @@ extension Tables {
     }
     if let error = defect(of: host, at: cursor) { return .failure(error) }
     if isZero, header.header.version == .v2 { return .failure(.zeroClusterInVersion2(cursor)) }
-    let isCopied = hasDataFile || (entry.isCopied && cursor.isOurs)
+    // A writer that finds reserved bits does not go by the entry: see `WriteTarget`.
+    let isSound = entry.rawValue & L2Entry.reservedMask == 0
+    let isCopied = isSound && (hasDataFile || (entry.isCopied && cursor.isOurs))
     return .success(
       isZero
         ? .zero(host: host.value, isCopied: isCopied) : .data(host: host.value, isCopied: isCopied))

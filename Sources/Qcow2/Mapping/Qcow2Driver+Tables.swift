@@ -67,10 +67,13 @@ extension Qcow2Driver {
     }
   }
 
-  /// The bytes of a table without the copied flags: while the table was shared they meant nothing,
-  /// and each of its clusters is shared still.
+  /// The bytes of a table without the copied flags.
+  ///
+  /// While the table was shared they meant nothing, and each of its clusters is shared still. A data
+  /// file's clusters have one owner always.
   private func copyForOneOwner(_ table: RawSpan) -> [UInt8] {
     var bytes = table.toArray()
+    if dataFile != nil { return bytes }
     for position in stride(from: 0, to: bytes.count, by: geometry.l2EntryByteCount) {
       bytes[position] &= 0x7f
     }

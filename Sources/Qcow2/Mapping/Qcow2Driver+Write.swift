@@ -54,16 +54,19 @@ extension Qcow2Driver {
   {
     let window = allocationWindow(range)
     return try await allocationLocks.withLock(window) { () async throws(BlockError) in
+      // First: once the table is ours its copied flags count, for others' requests too.
+      try await ensureTable(geometry.split(GuestOffset(window.lower)).l1Index)
       var target = try await writeTarget(window, range)
       guard target.count > 0 else { return 0 }
-      try await ensureTable(geometry.split(GuestOffset(window.lower)).l1Index)
       let place = try await place(for: target)
       // Fewer clusters may follow each other than are wanted.
       target.count = place.count
       let clusters = ByteRange(
         offset: window.lower, count: place.count << geometry.clusterBits)
-      let area = target.area.intersection(clusters)
       let data = range.intersection(clusters)
+      var area = target.area.intersection(clusters)
+      // A data file is as long as the disk.
+      if dataFile != nil { area = area.intersection(ByteRange(0, max(length, data.upper))) }
       var linked = 0
       do throws(BlockError) {
         let start = place.first << geometry.clusterBits + (area.lower - clusters.lower)

@@ -38,13 +38,9 @@ extension Tables {
       guard let new = entry(index, old), new != old else { continue }
       l2.store(new, at: first + index, of: slice)
       isChanged = true
-      if let clusters = references(of: old.entry),
-        // A new stream has references of its own, even to the same cluster.
-        old.entry.isCompressed || clusters != references(of: new.entry),
-        // A damaged entry may name metadata, which stays what it is.
-        !clusters.contains(where: { metadataClusters.contains($0) })
-      {
-        note(removed: clusters, mayPunch: mayPunch)
+      // A new stream has references of its own, even to the same cluster.
+      if old.entry.isCompressed || references(of: old.entry) != references(of: new.entry) {
+        note(removedBy: old.entry, mayPunch: mayPunch)
       }
     }
     if isChanged { l2.markDirty(slice) }
@@ -62,6 +58,24 @@ extension Tables {
       let touched = descriptor.touchedClusters
       return touched.lowerBound.value..<touched.upperBound.value
     case .unallocated, .zeroPlain: return nil
+    }
+  }
+
+  /// Notes that an entry's references are gone; a damaged one may name metadata, which stays what
+  /// it is.
+  mutating func note(removedBy entry: L2Entry, mayPunch: Bool) {
+    guard let clusters = references(of: entry),
+      !clusters.contains(where: { metadataClusters.contains($0) })
+    else { return }
+    note(removed: clusters, mayPunch: mayPunch)
+  }
+
+  /// Notes that an L1 entry no longer names the table in `cluster`, likewise.
+  mutating func note(removedTable cluster: Int) {
+    switch metadataClusters[cluster] {
+    case nil, .activeL2Table, .inactiveL2Table:
+      note(removed: cluster..<cluster + 1, mayPunch: false)
+    default: break
     }
   }
 

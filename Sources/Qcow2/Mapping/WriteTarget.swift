@@ -75,6 +75,7 @@ extension Tables {
       if hasDataFile { throw .compressedInDataFile(cursor) }
       return nil
     }
+    if entry.entry.rawValue & L2Entry.reservedMask != 0 { throw .invalidEntry(cursor) }
     let host = entry.entry.hostCluster(hasDataFile: hasDataFile)
     if let host, let error = defect(of: host, at: cursor) { throw error }
     if geometry.hasExtendedL2 {

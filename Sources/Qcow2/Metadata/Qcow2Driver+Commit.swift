@@ -59,6 +59,7 @@ extension Qcow2Driver {
     let isLarge = tables.withLock { tables in
       tables.l2.dirty.count > min(Qcow2Limits.dirtySlices, tables.l2.capacity / 4)
         || tables.refcounts.dirtyCount > tables.refcounts.capacity / 2
+        || tables.removed.count > Qcow2Limits.removedBeforeWriteBack
     }
     if isLarge { try await writeBack() }
   }
@@ -174,20 +175,29 @@ extension Qcow2Driver {
   /// Those that others still refer to are left alone. It is a hint, and a host that fails it keeps
   /// nothing but the space; a refcount that cannot be read is told of by the release that follows.
   private func punch(_ reference: RemovedReference) async {
+    var run = reference.cluster..<reference.cluster
     for cluster in reference.cluster..<reference.cluster + reference.count {
-      do throws(BlockError) {
-        let count = try await withRefcounts { tables throws(BlockError) in
-          // With no other reference than this one, none may come by a stream that is appended.
-          tables.endStreams(at: cluster)
-          return try tables.refcount(cluster)
-        }
-        guard count == 1 else { continue }
-        try await file.node.discard(
-          ByteRange(offset: cluster << geometry.clusterBits, count: geometry.clusterSize))
-      } catch {
-        return
+      let count = try? await withRefcounts { tables throws(BlockError) in
+        // With no other reference than this one, none may come by a stream that is appended.
+        tables.endStreams(at: cluster)
+        return try tables.refcount(cluster)
+      }
+      if count == 1 {
+        run = run.lowerBound..<cluster + 1
+      } else {
+        await punch(run)
+        run = cluster + 1..<cluster + 1
       }
     }
+    await punch(run)
+  }
+
+  private func punch(_ clusters: Range<Int>) async {
+    guard !clusters.isEmpty else { return }
+    try? await file.node.discard(
+      ByteRange(
+        offset: clusters.lowerBound << geometry.clusterBits,
+        count: clusters.count << geometry.clusterBits))
   }
 
   // MARK: - Flush and poison

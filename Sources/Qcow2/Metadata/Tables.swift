@@ -116,6 +116,9 @@ enum Qcow2Limits {
   static let dirtySlices = 2048
   /// The longest run that one allocating write takes, in bytes: what a request holds locked.
   static let allocationRun = 8 << 20
+  /// References that guests' requests have taken away before they are freed: else a guest that
+  /// never flushes would make the file grow by all that it overwrites.
+  static let removedBeforeWriteBack = 1 << 12
   /// References that one operation takes away before they are freed: some megabytes of memory.
   static let removedReferences = 1 << 16
   /// Data and its copied surroundings up to this size are written with one call.

@@ -73,16 +73,13 @@ extension Tables {
   /// snapshot keeps the table.
   mutating func removeTable(_ l1Index: Int, holding words: [UInt64]) {
     for index in stride(from: 0, to: words.count, by: geometry.l2EntryByteCount / 8) {
-      if let clusters = references(of: L2Entry(rawValue: words[index])) {
-        note(removed: clusters, mayPunch: true)
-      }
+      note(removedBy: L2Entry(rawValue: words[index]), mayPunch: true)
     }
     if let table = L1Entry(rawValue: l1[l1Index]).l2Table?.value {
       let isCached = stride(from: table, to: table + geometry.clusterSize, by: l2.sliceSize)
         .contains { l2.slice(at: $0) != nil }
       if isCached { l2.drop(from: table, to: table + geometry.clusterSize) }
-      let cluster = table >> geometry.clusterBits
-      note(removed: cluster..<cluster + 1, mayPunch: false)
+      note(removedTable: table >> geometry.clusterBits)
     }
     l1[l1Index] = 0
     dirtyL1.insert(l1Index)

@@ -17,21 +17,25 @@ extension Qcow2Driver: ResizableImage {
   /// Bytes below both sizes never change. Shrinking gives up the clusters beyond the new end, and
   /// the end of the file that nothing uses then. No request may be under way.
   public func resize(to length: Int) async throws(BlockError) {
-    try checkResizable(to: length)
-    if length < self.length {
-      try await shrink(to: length)
-    } else {
-      try await enlarge(to: length, .off)
+    try await structure.withLock { () async throws(BlockError) in
+      try checkResizable(to: length)
+      if length < self.length {
+        try await shrink(to: length)
+      } else {
+        try await enlarge(to: length, .off)
+      }
     }
   }
 
   /// Makes the disk longer, with host clusters for all that is new.
   public func grow(to length: Int, _ preallocation: Preallocation) async throws(BlockError) {
-    try checkResizable(to: length)
-    guard length >= self.length else {
-      throw BlockError(.invalidArgument, "Preallocation can only be used for growing images")
+    try await structure.withLock { () async throws(BlockError) in
+      try checkResizable(to: length)
+      guard length >= self.length else {
+        throw BlockError(.invalidArgument, "Preallocation can only be used for growing images")
+      }
+      try await enlarge(to: length, preallocation)
     }
-    try await enlarge(to: length, preallocation)
   }
 
   /// Throws, with QEMU's texts, when the disk cannot have that size.
@@ -71,7 +75,6 @@ extension Qcow2Driver: ResizableImage {
     try await growL1(to: geometry.l1EntryCount(forSize: length))
     // In a raw data file everything has its place.
     let preallocation = preallocation == .off && isDataFileRaw ? .metadata : preallocation
-    try await growDataFile(from: old, to: length, preallocation)
     let lastClusterEnd = min(old.roundedUp(to: geometry.clusterSize), length)
     try await hideRestOfCluster(ByteRange(old, lastClusterEnd))
     if preallocation == .off {
@@ -79,6 +82,7 @@ extension Qcow2Driver: ResizableImage {
     } else {
       try await preallocate(ByteRange(lastClusterEnd, length), preallocation)
     }
+    try await growDataFile(from: old, to: length, preallocation)
     try await switchSize(to: length)
   }
 

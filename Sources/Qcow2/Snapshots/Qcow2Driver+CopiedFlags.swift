@@ -90,6 +90,8 @@ extension Qcow2Driver {
         let new = entry(index, tables.l1[index])
         guard new != tables.l1[index] else { continue }
         tables.l1[index] = new
+        // Until it is written.
+        tables.dirtyL1.insert(index)
         if let last = changed.last, last.index + last.values.count == index {
           changed[changed.count - 1].values.append(new)
         } else {
@@ -102,6 +104,12 @@ extension Qcow2Driver {
       let bytes = encodeTable(run.values)
       try await file.node.write(
         ByteRange(offset: offset + run.index * 8, count: bytes.count), from: bytes.span.bytes)
+      tables.withLock { tables in
+        for (position, value) in run.values.enumerated()
+        where tables.l1[run.index + position] == value {
+          tables.dirtyL1.remove(run.index + position)
+        }
+      }
     }
   }
 }

@@ -13,8 +13,7 @@ extension Qcow2Driver {
   /// means just that: space was lost.
   public func applySnapshot(_ reference: SnapshotReference) async throws(BlockError) {
     try checkSnapshotsPossible()
-    try await prepareForChanges()
-    try await commitLock.withLock { () async throws(BlockError) in
+    try await changingStructure(claimsBitmaps: true) { () async throws(BlockError) in
       let stored = try await storedSnapshots()
       let entry = stored.entries[try stored.index(of: reference)]
       try await settle()
@@ -88,8 +87,7 @@ extension Qcow2Driver {
   /// message says that the snapshot is deleted means just that: space was lost.
   public func deleteSnapshot(_ reference: SnapshotReference) async throws(BlockError) {
     try checkSnapshotsPossible()
-    try await prepareHeader()
-    try await commitLock.withLock { () async throws(BlockError) in
+    try await changingStructure(claimsBitmaps: false) { () async throws(BlockError) in
       let stored = try await storedSnapshots()
       let index = try stored.index(of: reference)
       try await settle()

@@ -20,8 +20,7 @@ extension Qcow2Driver {
         "names of snapshots have at most \(FormatLimits.maximumSnapshotNameBytes) bytes")
     }
     // The data stays: bitmaps need not be claimed.
-    try await prepareHeader()
-    return try await commitLock.withLock { () async throws(BlockError) in
+    return try await changingStructure(claimsBitmaps: false) { () async throws(BlockError) in
       let stored = try await storedSnapshots()
       guard stored.entries.count < FormatLimits.maximumSnapshots else {
         throw BlockError(

@@ -92,6 +92,18 @@ extension Qcow2Driver: SnapshotStore {
     return regions.map(\.range) + [stored.range] + others.l1Ranges(geometry)
   }
 
+  /// Runs a change of snapshots under `structure` and `commitLock`.
+  func changingStructure<T: Sendable>(
+    claimsBitmaps: Bool, _ body: () async throws(BlockError) -> T
+  ) async throws(BlockError) -> T {
+    try await structure.withLock { () async throws(BlockError) -> T in
+      if claimsBitmaps { try await prepareForChanges() } else { try await prepareHeader() }
+      return try await commitLock.withLock { () async throws(BlockError) -> T in
+        try await body()
+      }
+    }
+  }
+
   /// Writes a snapshot table to new clusters.
   func writeSnapshotTable(
     _ entries: [SnapshotTableEntry]

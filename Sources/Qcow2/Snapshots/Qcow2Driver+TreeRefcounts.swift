@@ -11,6 +11,8 @@ extension Qcow2Driver {
 
   /// Throws unless every cluster of `counts` is in use, and its refcount can grow by its count.
   func checkRise(by counts: inout ReferenceCounts) async throws(BlockError) {
+    // Not the driver's own geometry: amending changes the width.
+    let geometry = tables.withLock { $0.geometry }
     for first in counts.firstClusters {
       let refcounts = try await refcounts(ofPage: first)
       for (index, count) in counts.page(at: first).enumerated() where count > 0 {
@@ -18,7 +20,8 @@ extension Qcow2Driver {
         guard refcount > 0 else {
           throw .corruption("cluster \(first + index) is referred to and has refcount 0")
         }
-        guard count <= geometry.maximumRefcount - refcount else {
+        guard refcount <= geometry.maximumRefcount, count <= geometry.maximumRefcount - refcount
+        else {
           throw BlockError(
             .invalidArgument,
             "cluster \(first + index) has refcount \(refcount), and refcounts of "
@@ -109,8 +112,8 @@ extension Qcow2Driver {
   }
 
   private func change(page first: Int, by deltas: [UInt64], rises: Bool) async throws(BlockError) {
-    let bound = geometry.maximumRefcount
     try await withRefcounts { tables throws(BlockError) -> RefcountStep<Void> in
+      let bound = tables.geometry.maximumRefcount
       let old: [UInt64]
       switch try tables.refcounts(ofPage: first) {
       case .missing(let tableIndex): return .missing(tableIndex: tableIndex)
@@ -118,7 +121,8 @@ extension Qcow2Driver {
       }
       var new = old
       for (index, delta) in deltas.enumerated() where delta > 0 {
-        guard rises ? delta <= bound - old[index] : delta <= old[index] else {
+        let room = old[index] <= bound ? bound - old[index] : 0
+        guard rises ? delta <= room : delta <= old[index] else {
           throw .corruption(
             "refcount \(old[index]) of cluster \(first + index) cannot change by \(delta)")
         }
