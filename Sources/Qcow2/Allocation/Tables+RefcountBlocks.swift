@@ -64,6 +64,7 @@ extension Tables {
   /// Makes the structures of `area`, which count themselves; all of their ranges were free.
   mutating func add(_ area: RefcountArea) throws(BlockError) {
     try checkHoldsNoMetadata(area.first..<area.first + area.count)
+    observer?(.taking(area.first..<area.first + area.count), self)
     if area.tableClusters > 0 { moveRefcountTable(to: area) }
     for index in 0..<area.blocks {
       insertBlock(area.tableIndex + index, at: area.first + index)

@@ -70,6 +70,7 @@ extension Tables {
         firstFree = min(firstFree, index)
         metadataClusters.remove(index)
         forgetStreams(at: index)
+        observer?(.freed(index), self)
       }
     }
     return .done(())
@@ -191,6 +192,7 @@ extension Tables {
       throw BlockError(.noSpace, "the image file would grow beyond the format's largest offset")
     }
     try checkHoldsNoMetadata(run.first..<end)
+    observer?(.taking(run.first..<end), self)
     _ = try change(run.first, run.count, by: 1)
     if run.first <= firstFree { firstFree = end }
     let isPristine = run.first >= highWater

@@ -69,8 +69,8 @@ extension Qcow2Driver {
 
   /// The bytes of a table without the copied flags.
   ///
-  /// While the table was shared they meant nothing, and each of its clusters is shared still. A data
-  /// file's clusters have one owner always.
+  /// While the table was shared they meant nothing, and each of its clusters is shared still. A
+  /// data file's clusters have one owner always.
   private func copyForOneOwner(_ table: RawSpan) -> [UInt8] {
     var bytes = table.toArray()
     if dataFile != nil { return bytes }

@@ -46,7 +46,11 @@ extension Tables {
       l1: Self.tableWrite(l1, dirtyL1, isL1Moved), l1Offset: l1Offset, removed: [])
     try checkPlaces(of: plan)
     if retired.isEmpty, !removed.isEmpty, epochs.turn() {
+      #if MUTANT_FREED_BEFORE_DURABLE
+      retired = removed
+      #else
       plan.removed = removed
+      #endif
       removed = []
     }
     return plan

@@ -66,6 +66,8 @@ struct Tables {
   var isHeaderReady = false
   /// Why the image must not be written any more.
   var poison: BlockError?
+  /// Who is told of clusters that are taken and freed; nobody but tests.
+  var observer: AllocationObserver?
 
   init(header: HeaderCluster, l1: [UInt64], refcountTable: [UInt64], fileLength: Int) {
     self.header = header

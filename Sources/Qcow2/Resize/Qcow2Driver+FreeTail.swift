@@ -116,6 +116,9 @@ extension Tables {
     refcounts.drop(tableIndex)
     metadataClusters.remove(cluster)
     firstFree = min(firstFree, cluster)
-    return geometry.refcountPosition(of: ClusterIndex(cluster)).tableIndex != tableIndex
+    let isCountedElsewhere =
+      geometry.refcountPosition(of: ClusterIndex(cluster)).tableIndex != tableIndex
+    if !isCountedElsewhere { observer?(.freed(cluster), self) }
+    return isCountedElsewhere
   }
 }

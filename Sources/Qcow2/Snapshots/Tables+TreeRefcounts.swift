@@ -34,6 +34,7 @@ extension Tables {
       firstFree = min(firstFree, first + position)
       metadataClusters.remove(first + position)
       forgetStreams(at: first + position)
+      observer?(.freed(first + position), self)
     }
     return .done(())
   }
