@@ -6,22 +6,36 @@ extension BlockGraph {
   ///
   /// What can be refused is refused before the file is touched. A file that is there is refused
   /// too, or replaced if `replacing`; one that a node of this graph uses is never replaced. After a
-  /// failure a part of the image may be there.
+  /// failure a new file is gone again, and a part of the image may be in one that was there.
   public func createImage(
     at path: FilePath, format: String, _ image: NewImage, replacing: Bool = false
   ) async throws(BlockError) {
     let creator = try registry.creator(format)
     try creator.check(image)
     try checkUnused(path)
-    let driver = try await registry.hostFileCreation()(path, replacing ? .replace : .refuse)
+    let (driver, isNew) = try await newHostFile(path, replacing)
     let file = try addNode(driver)
     do throws(BlockError) {
       try await creator.create(image, file)
     } catch {
+      let made = file.hostIdentity
       try? await close(file)  // the first failure is the one to tell
+      if isNew { path.removeRegularFile(made) }
       throw error.prefixed("Could not create '\(OpenPolicy.printable(path.string))'")
     }
     try await close(file)
+  }
+
+  private func newHostFile(
+    _ path: FilePath, _ replacing: Bool
+  ) async throws(BlockError) -> (driver: any BlockDriver, isNew: Bool) {
+    let create = try registry.hostFileCreation()
+    do throws(BlockError) {
+      return (try await create(path, .refuse), true)
+    } catch {
+      guard replacing, error.code == .alreadyExists else { throw error }
+      return (try await create(path, .replace), false)
+    }
   }
 
   /// Throws, with QEMU's text, when a node of this graph uses the host file of that name.
@@ -72,6 +86,15 @@ extension BlockNode {
 }
 
 extension FilePath {
+  /// Whether both name one file, or would where none is there yet.
+  public func isSameFile(as other: FilePath) -> Bool {
+    let identity = FileIdentity(of: self)
+    guard identity == FileIdentity(of: other) else { return false }
+    if identity != nil { return true }
+    return lastComponent == other.lastComponent
+      && removingLastComponent().isSameFolder(as: other.removingLastComponent())
+  }
+
   /// Whether both name one folder; the empty path is the current one.
   public func isSameFolder(as other: FilePath) -> Bool {
     let one = isEmpty ? "." : self

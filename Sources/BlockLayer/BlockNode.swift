@@ -72,6 +72,13 @@ public final class BlockNode: Sendable {
       errno: error.errno, node: name, cause: error)
   }
 
+  /// Throws what refuses changes of the image that may give it `length`: a failure to make writes
+  /// durable, or a bitmap.
+  package func checkChangeable(to length: Int) throws(BlockError) {
+    try checkHealthy()
+    if length != self.length { try checkResizable(to: length) }
+  }
+
   /// Whether writes are refused.
   public var isReadOnly: Bool { options.isReadOnly }
 

@@ -91,6 +91,14 @@ public protocol BackingFileImage: BlockDriver {
   /// Records another backing file, or none, without looking at any data: QEMU's unsafe rebase.
   /// One atomic switch.
   func recordBacking(_ backing: RecordedBacking?) async throws(BlockError)
+
+  /// Throws what `recordBacking` would refuse, before anything is done for it.
+  func checkRecordable(_ backing: RecordedBacking?) throws(BlockError)
+}
+
+extension BackingFileImage {
+  /// Refuses nothing.
+  public func checkRecordable(_ backing: RecordedBacking?) throws(BlockError) {}
 }
 
 /// A backing file as an image names it.

@@ -10,7 +10,8 @@ public enum Commit {
   /// grows first. Only the layer right above the base may be emptied: others would show what is
   /// between them. Nobody else may be writing. A crash at any moment leaves `top` with the contents
   /// that it shows: the base is durable before the first cluster is given up. Images between the
-  /// two, and other overlays of the base, show a mixture afterwards.
+  /// two, and other overlays of the base, show a mixture afterwards; so do internal snapshots of
+  /// `top`, which show the base where they have nothing of their own.
   ///
   /// Source: qemu-img's manual page, "commit".
   public static func run(
@@ -28,9 +29,7 @@ public enum Commit {
         "node '\(top.name)' must keep what it has: it would show the layers above '\(base.name)'",
         node: top.name)
     }
-    if empties, top.dataNode.isReadOnly {
-      throw BlockError(.readOnly, "Block node is read-only", node: top.name)
-    }
+    if empties { try top.dataNode.checkEmptyable() }
     guard !base.isReadOnly else {
       throw BlockError(.readOnly, "Block node is read-only", node: base.name)
     }

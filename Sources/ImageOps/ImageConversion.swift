@@ -9,7 +9,7 @@ internal import Primitives
 ///
 /// Source: qemu-img's manual page, "convert".
 public struct ImageConversion: Sendable {
-  /// What the target has below itself already.
+  /// What the target, which has nothing of its own then, has below itself already.
   public enum Backing: Sendable {
     /// Nothing, or nothing to rely on.
     case none
@@ -60,6 +60,7 @@ public struct ImageConversion: Sendable {
       throw BlockError(
         .unsupported, "Compression not supported for this file format", node: target.name)
     }
+    try await checkEmpty(target)
     let transfer = Transfer(source, to: target, try await plan(target, source), options)
     try await transfer.run(options)
     do throws(BlockError) {
@@ -68,6 +69,22 @@ public struct ImageConversion: Sendable {
       throw error.prefixed("error while flushing the target")
     }
     return transfer.salvage?.unreadable ?? UnreadableBytes()
+  }
+
+  /// Throws when what is to be left to the target's backing file might be hidden by the target.
+  private func checkEmpty(_ target: BlockNode) async throws(BlockError) {
+    if case .none = backing { return }
+    var rest = ByteRange(0, target.length)
+    while !rest.isEmpty {
+      let answer = try await target.chainStatus(rest, downTo: target.dataNode)
+      guard !answer.status.isAllocated else {
+        throw BlockError(
+          .invalidArgument,
+          "the target has data of its own at byte \(rest.lower), which would hide its backing "
+            + "file: convert without naming that", node: target.name)
+      }
+      rest = rest.dropFirst(answer.count)
+    }
   }
 
   private func view(_ sources: [BlockNode]) throws(BlockError) -> DiskView {

@@ -6,11 +6,13 @@ extension BlockGraph {
   /// Opens the image that was just made at `path`, lets `fill` write it, and closes it.
   ///
   /// When opening, filling or closing fails, the file is removed: nothing is left that looks like
-  /// an image and is none. A device is left as it is. `options` say how the image is opened.
+  /// an image and is none. A device is left as it is, and so is another file that has the name by
+  /// then. `options` say how the image is opened.
   public func fillNewImage<Answer>(
     at path: FilePath, _ options: OpenOptions,
     _ fill: (BlockNode) async throws(BlockError) -> Answer
   ) async throws(BlockError) -> Answer {
+    let made = FileIdentity(of: path)
     do throws(BlockError) {
       let node = try await open(path, options)
       let answer: Answer
@@ -23,7 +25,7 @@ extension BlockGraph {
       try await close(node)
       return answer
     } catch {
-      path.removeRegularFile()
+      path.removeRegularFile(made)
       throw error
     }
   }
@@ -40,14 +42,7 @@ extension BlockGraph {
   ) async throws(BlockError) -> UnreadableBytes {
     let length = sources.reduce(0) { $0 + $1.length }
     let image = image ?? NewImage(length: length)
-    let isNew = (try? path.resolved()) == nil
-    do throws(BlockError) {
-      try await createImage(at: path, format: format, image, replacing: replacing)
-    } catch {
-      // What was there, and was perhaps not replaced, is not ours.
-      if isNew { path.removeRegularFile() }
-      throw error
-    }
+    try await createImage(at: path, format: format, image, replacing: replacing)
     return try await fillNewImage(at: path, OpenOptions(format: format)) {
       target throws(BlockError) in
       try await conversion.run(from: sources, to: target)

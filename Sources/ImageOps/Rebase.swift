@@ -12,17 +12,7 @@ public enum Rebase {
   public static func unsafely(_ image: BlockNode, onto backing: RecordedBacking?)
     async throws(BlockError)
   {
-    guard let driver = image.driver as? any BackingFileImage else {
-      throw BlockError(
-        .unsupported, "\(image.driver.driverName) records no backing file", node: image.name)
-    }
-    if let backing, backing.format == nil {
-      throw BlockError(
-        .invalidArgument,
-        "Could not change the backing file to '\(OpenPolicy.printable(backing.name))': backing "
-          + "format must be specified")
-    }
-    try await driver.recordBacking(backing)
+    try await recorder(image, backing).recordBacking(backing)
   }
 
   /// Makes `image`, which shows what it did, stand on `backing` (nil: on nothing).
@@ -32,6 +22,9 @@ public enum Rebase {
   /// written to `image`. Once they are durable the new name is recorded, by one atomic switch: so a
   /// crash at any moment leaves an image that shows the same with the name that it has. Layers that
   /// are below both are not read.
+  ///
+  /// Internal snapshots of `image` are not looked at: where they have nothing of their own, they
+  /// show the new backing file.
   ///
   /// `image` is open for writing, with its old backing file, which it uses until it is closed; the
   /// backing files may be shorter or longer than it.
@@ -47,7 +40,7 @@ public enum Rebase {
     }
     // With nothing below, what the image does not have is zeros. Else what it has to hide must be
     // its own: zeros that show where the old backing file has ended are not.
-    var plan = TransferPlan(zeros: new == nil ? .there : .written(mayUnmap: true))
+    var plan = TransferPlan(zeros: new == nil ? .there : .owned)
     plan.writesWholeClusters = true
     plan.zeroBlock = new == nil ? max(image.clusterSize, 512) : 0
     plan.reference = new.map { DiskView([$0], length: image.length) }
@@ -61,7 +54,9 @@ public enum Rebase {
   /// Makes `image` stand alone, in place: what its backing files show is copied into it, and then
   /// none is recorded.
   ///
-  /// Zeros are not copied. To make a new image of a chain instead, convert it.
+  /// Zeros are not copied; internal snapshots show zeros where they have nothing of their own.
+  ///
+  /// To make a new image of a chain instead, convert it.
   public static func flatten(
     _ image: BlockNode, _ options: WorkOptions = WorkOptions()
   ) async throws(BlockError) {
@@ -82,6 +77,7 @@ public enum Rebase {
         "Could not change the backing file to '\(OpenPolicy.printable(backing.name))': backing "
           + "format must be specified")
     }
+    try driver.checkRecordable(backing)
     return driver
   }
 }

@@ -137,10 +137,29 @@ extension Transfer {
           rest = rest.dropFirst(known)
         }
       case .written(let answer): mayUnmap = answer
+      case .owned: break
       }
       try await target.writeZeroes(rest, mayUnmap: mayUnmap)
+      if case .owned = plan.zeros { try await materialise(rest) }
     } catch {
       throw error.failed("writing", at: range.lower)
+    }
+  }
+
+  /// Writes zeros as data wherever the target itself has nothing of `range`, which reads as zeros.
+  ///
+  /// A version 2 image without a backing file has no other way to say so.
+  private func materialise(_ range: ByteRange) async throws(BlockError) {
+    var rest = range
+    while !rest.isEmpty {
+      let answer = try await target.chainStatus(rest, downTo: target.dataNode)
+      let part = rest.prefix(
+        answer.status.isAllocated ? answer.count : min(answer.count, CopyLimits.chunkByteCount))
+      if !answer.status.isAllocated {
+        let zeros = IOBuffer(byteCount: part.count, zeroed: true)
+        try await target.write(part, from: zeros.bytes)
+      }
+      rest = rest.dropFirst(part.count)
     }
   }
 

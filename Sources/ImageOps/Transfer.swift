@@ -130,6 +130,9 @@ struct TransferPlan: Sendable {
     /// They are made whatever the target says, which may have them from below; without `mayUnmap`,
     /// space is reserved for them.
     case written(mayUnmap: Bool)
+    /// The target itself has them afterwards, whatever will be below it: as data, where its format
+    /// leaves out what reads as zeros.
+    case owned
   }
 
   var zeros: Zeros

@@ -22,11 +22,13 @@ enum CommitCommand {
     let session = try ImageSession(tool)
     let chain = try await open(session, path, parsed)
     do {
+      try await tool.warnOfSnapshots(in: chain.top, path)
       let work = LongWork(tool, total: chain.top.length, parsed)
       let options = try work.options(parsed)
       try await work.run { () throws(BlockError) in
-        try await Commit.run(
-          chain.top, into: chain.base, empties: chain.isNext && !parsed.has("d"), options)
+        // As in qemu-img, who names the base keeps the overlay as it is.
+        let empties = chain.isNext && parsed.value("base") == nil && !parsed.has("d")
+        try await Commit.run(chain.top, into: chain.base, empties: empties, options)
       }
     } catch {
       try? await close(chain, session)

@@ -51,8 +51,15 @@ enum ConvertCommand {
     guard !call.skipsCreation else {
       let target = try await session.open(
         call.output, format: call.format, readOnly: false, ignoresFlush: call.ignoresFlush)
-      let unreadable = try await work.run { () throws(BlockError) in
-        try await call.conversion(sources, target, options).run(from: sources, to: target)
+      let unreadable: UnreadableBytes
+      do {
+        unreadable = try await work.run { () throws(BlockError) in
+          try await call.conversion(sources, target, options).run(from: sources, to: target)
+        }
+      } catch {
+        // Closing stores its bitmaps, and what was written; the first failure is the one to tell.
+        try? await session.graph.close(target)
+        throw error
       }
       try await session.graph.close(target)
       return unreadable
@@ -76,13 +83,7 @@ enum ConvertCommand {
     try session.graph.checkUnused(path)
     var request = call.request
     request.size = length
-    let isNew = (try? path.resolved()) == nil
-    do {
-      try await request.perform(session.tool, opensBacking: true, isQuiet: true)
-    } catch {
-      if isNew { path.removeRegularFile() }
-      throw error
-    }
+    try await request.perform(session, opensBacking: true, isQuiet: true)
   }
 }
 
@@ -176,8 +177,8 @@ struct ConvertCall {
     conversion.keepsOrder = !parsed.has("W")
     conversion.salvages = parsed.has("salvage")
     conversion.targetIsZero = parsed.has("target-is-zero")
-    // Asked of images as they are: a target that is given with a backing file has one too.
-    if let backing = target.dataNode.backing {
+    // Only who says so knows that a given target's backing file has what the source shows.
+    if request.backing != nil, let backing = target.dataNode.backing {
       let shared = sources.first?.layer(showing: backing)
       conversion.backing = shared.map { .layer($0) } ?? .contents(backing)
     }
@@ -186,11 +187,15 @@ struct ConvertCall {
 }
 
 extension BlockNode {
-  /// The layer of this node's chain, below its first, that lies in the same file as `other`.
+  /// The layer of this node's chain, below its first, that shows the same file as `other`, in the
+  /// same format.
   fileprivate func layer(showing other: BlockNode) -> BlockNode? {
     var layer = dataNode.backing?.dataNode
     while let present = layer {
-      if present.hostIdentity != nil, present.hostIdentity == other.hostIdentity { return present }
+      let isSame =
+        present.hostIdentity != nil && present.hostIdentity == other.hostIdentity
+        && present.driver.driverName == other.dataNode.driver.driverName
+      if isSame { return present }
       layer = present.backing?.dataNode
     }
     return nil

@@ -31,7 +31,8 @@ enum CreateCommand {
     for (key, value) in given.pairs { try request.take(key, value) }
     if let name = parsed.value("backing") { request.backing = name }
     if let format = parsed.value("backing-format") { request.backingFormat = format }
-    try await request.perform(tool, opensBacking: !parsed.has("u"), isQuiet: parsed.has("quiet"))
+    let session = try ImageSession(tool)
+    try await request.perform(session, opensBacking: !parsed.has("u"), isQuiet: parsed.has("quiet"))
     return 0
   }
 

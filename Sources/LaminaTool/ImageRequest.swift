@@ -68,8 +68,10 @@ struct ImageRequest {
     return mode
   }
 
-  func perform(_ tool: Tool, opensBacking: Bool, isQuiet: Bool) async throws {
-    let session = try ImageSession(tool)
+  /// Makes the image; a file that a node of the session's graph uses, or that the image is to stand
+  /// on, is refused untouched.
+  func perform(_ session: ImageSession, opensBacking: Bool, isQuiet: Bool) async throws {
+    let tool = session.tool
     guard ["qcow2", "raw"].contains(format) else {
       throw failure("Unknown file format '\(format)'")
     }
@@ -81,7 +83,7 @@ struct ImageRequest {
     }
     let size = try await size(session, opensBacking)
     if format == "raw" {
-      try await makeRaw(tool, size, isQuiet)
+      try await makeRaw(session, size, isQuiet)
       return
     }
     guard let rounded = size.checkedRoundedUp(to: 512) else {
@@ -97,12 +99,13 @@ struct ImageRequest {
     }
   }
 
-  private func makeRaw(_ tool: Tool, _ size: Int, _ isQuiet: Bool) async throws {
+  private func makeRaw(_ session: ImageSession, _ size: Int, _ isQuiet: Bool) async throws {
     guard let rounded = size.checkedRoundedUp(to: 512) else {
       throw failure("The image size is too large for file format 'raw'")
     }
     let mode = try preallocation()
     if !isQuiet {
+      let tool = session.tool
       let more = values["preallocation"].map { " preallocation=\($0)" } ?? ""
       tool.console.print("Formatting '\(path)', fmt=raw size=\(size)\(more)")
     }
@@ -110,9 +113,10 @@ struct ImageRequest {
       guard mode != .metadata else {
         throw BlockError(.unsupported, "Unsupported preallocation mode: metadata")
       }
-      let file = try FileDriver.create(FilePath(path), existing: .replace)
-      try await file.grow(to: rounded, mode)
-      try await file.close()
+      let files = try await session.graph.newHostFiles([FilePath(path)], replacing: true)
+      try await files.fill { () throws(BlockError) in
+        try await files.nodes[0].resize(to: rounded, preallocation: mode)
+      }
     } catch {
       throw failure(error.message)
     }
@@ -137,15 +141,29 @@ struct ImageRequest {
       return size
     }
     let folder = FilePath(path).removingLastComponent()
-    let place = FilePath(backing).isAbsolute ? FilePath(backing) : folder.pushing(FilePath(backing))
+    let place = folder.pushing(FilePath(backing))
+    guard !place.isSameFile(as: FilePath(path)) else {
+      throw failure("Error: Trying to create an image with the same filename as the backing file")
+    }
+    let node: BlockNode
     do throws(BlockError) {
-      let node = try await session.open(place.string, format: backingFormat)
-      let length = node.length
-      try await session.graph.close(node)
-      return size ?? length
+      node = try await session.open(place.string, format: backingFormat)
     } catch {
       throw failure("\(error.message)\nCould not open backing image.")
     }
+    let length = node.length
+    do throws(BlockError) {
+      // Nor may the new image, or its data file, be a layer below the backing file.
+      try session.graph.checkUnused(FilePath(path))
+      if let name = values["data_file"] {
+        try session.graph.checkUnused(folder.pushing(FilePath(name)))
+      }
+      try await session.graph.close(node)
+    } catch {
+      try? await session.graph.close(node)
+      throw failure(error.message)
+    }
+    return size ?? length
   }
 
   /// The image's options; throws for those that the format does not have.

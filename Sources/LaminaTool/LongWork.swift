@@ -57,6 +57,19 @@ struct LongWork {
   }
 }
 
+extension Tool {
+  /// Says that what is below the image at `path` changes under its internal snapshots, if it has
+  /// any.
+  func warnOfSnapshots(in image: BlockNode, _ path: String) async throws(BlockError) {
+    guard let store = image.driver as? any SnapshotStore else { return }
+    let count = try await store.snapshots().count
+    guard count > 0 else { return }
+    console.complain(
+      "\(name): warning: '\(OpenPolicy.printable(path))' has internal snapshots (\(count)), which "
+        + "show what is below the image where they have nothing of their own: that changes")
+  }
+}
+
 /// qemu-img's cache modes.
 enum CacheMode {
   /// Whether writes need not be durable when the command ends; `option` is as messages call it.

@@ -68,6 +68,7 @@ enum RebaseCommand {
       }
     }
     do {
+      try await session.tool.warnOfSnapshots(in: node, path)
       let work = LongWork(session.tool, total: node.length, parsed)
       let options = try work.options(parsed)
       try await work.run { () throws(BlockError) in

@@ -132,6 +132,35 @@ import Testing
     }
   }
 
+  @Test func whatCannotBeEmptiedIsNotCopiedEither() async throws {
+    let lab = ChainLab(seed: 5)
+    try await lab.world.run {
+      var options = NewImageOptions(virtualSize: 1 << 20)
+      options.dataFileName = EmbeddedName(bytes: Array("data".utf8))
+      options.isDataFileRaw = true
+      let file = try lab.newFile()
+      let data = try lab.newFile()
+      try await Qcow2Driver.create(options, in: file, dataFile: data)
+      let base = try lab.disk(length: 1 << 20)
+      var opening = OpenOptions(format: "qcow2")
+      opening.dataFile = .node(data)
+      opening.backing = .node(base)
+      let top = try await lab.graph.open(file: file, opening)
+      try await lab.write(top, ByteRange(0, 1000))
+      let before = try await lab.contents(base)
+      await #expect(throws: BlockError(.unsupported, "")) { try await Commit.run(top, into: base) }
+      #expect(try await lab.contents(base) == before)
+      // Nor does it get a backing file, which would not show through either.
+      let record = RecordedBacking(name: "base", format: "raw")
+      await #expect(throws: BlockError(.invalidArgument, "")) {
+        try await Rebase.unsafely(top, onto: record)
+      }
+      await #expect(throws: BlockError(.invalidArgument, "")) {
+        try await Rebase.safely(top, onto: record, showing: base)
+      }
+    }
+  }
+
   @Test func aRawImageCannotBeEmptied() async throws {
     let lab = ChainLab(seed: 5)
     try await lab.world.run {

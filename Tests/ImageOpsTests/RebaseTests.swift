@@ -53,6 +53,25 @@ import Testing
     }
   }
 
+  @Test(arguments: [FormatVersion.v2, .v3])
+  func anImageWithoutABackingFileKeepsItsZeros(_ version: FormatVersion) async throws {
+    let lab = ChainLab(seed: 3)
+    try await lab.world.run {
+      let new = try lab.disk(length: 6 << 20)
+      try await lab.write(new, ByteRange(0, 5 << 20))
+      let top = try await lab.image(length: 6 << 20, version: version)
+      try await lab.write(top, ByteRange(100_000, 300_000))
+      let expected = try await lab.contents(top)
+      try await Rebase.safely(top, onto: Self.record, showing: new)
+      let file = try await lab.file(closing: top)
+      let again = try await lab.open(file, backing: new)
+      #expect(try await lab.contents(again).firstDifference(from: expected) == nil)
+      #expect(try await lab.findings(again) == [])
+      let data = try await lab.allocatedBytes(again)
+      #expect(version == .v3 ? data < 1 << 20 : (5 << 20..<6 << 20).contains(data), "\(data)")
+    }
+  }
+
   @Test func whatBothBackingFilesShowIsNotCopied() async throws {
     let lab = ChainLab(seed: 1)
     try await lab.world.run {

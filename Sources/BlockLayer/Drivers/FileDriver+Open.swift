@@ -76,6 +76,28 @@ extension FileDriver {
       reservingSpace: reservingSpace)
   }
 
+  /// Makes a file, or opens one that is there if `replacing`, and takes its locks.
+  ///
+  /// What that holds is left to the caller, who empties it once everything else is ready. Says
+  /// whether the file is new.
+  static func createKeepingContents(
+    _ path: FilePath, replacing: Bool
+  ) throws(BlockError) -> (driver: FileDriver, isNew: Bool) {
+    let host: HostFile
+    let isNew: Bool
+    do throws(Errno) {
+      (host, isNew) = try createHost(path, replacing ? .replace : .refuse)
+    } catch {
+      throw couldNot("create", path, error)
+    }
+    do throws(BlockError) {
+      return (try make(host, .locked, isWritable: true), isNew)
+    } catch {
+      if isNew { path.removeFile() }
+      throw error
+    }
+  }
+
   // MARK: - Steps
 
   private static func openHost(

@@ -22,11 +22,12 @@ extension FilePath {
     return FilePath(platformString: name)
   }
 
-  /// Removes the file, links followed, if it is a regular one; a failure leaves it.
+  /// Removes the file, links followed, if it is a regular one and still `file`; a failure leaves
+  /// it.
   ///
   /// The corresponding C functions are `stat` and `unlink`.
-  public func removeRegularFile() {
-    guard let real = try? resolved() else { return }
+  public func removeRegularFile(_ file: FileIdentity?) {
+    guard let file, let real = try? resolved(), FileIdentity(of: real) == file else { return }
     if isRegularFile(real) { real.removeFile() }
   }
 

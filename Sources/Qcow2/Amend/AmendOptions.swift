@@ -41,6 +41,7 @@ extension BlockNode {
     }
     do throws(BlockError) {
       try image.checkAmendable(options)
+      try checkChangeable(to: options.virtualSize ?? length)
       if options.version == .v2 {
         try await image.checkDowngradable(
           options, hasBitmaps: bitmaps.all.contains { $0.isPersistent })

@@ -33,12 +33,22 @@ extension Qcow2Driver {
         "Lazy refcounts only supported with compatibility level 1.1 and above "
           + "(use compat=1.1 or greater)")
     }
+    try checkFits(options)
     if let size = options.virtualSize {
       try checkResizable(to: size)
       guard size >= length else {
         throw refuse("Amending does not shrink an image: resize it, and allow shrinking")
       }
     }
+  }
+
+  /// Throws when the header's cluster has no room for what the options add to it.
+  private func checkFits(_ options: AmendOptions) throws(BlockError) {
+    guard options.version == .v3 || options.dataFileName != nil else { return }
+    var cluster = tables.withLock { $0.header }
+    if options.version == .v3 { cluster.header.version = .v3 }
+    if let name = options.dataFileName { cluster.extensions.dataFileName = name }
+    do { _ = try cluster.serialize() } catch { throw BlockError(error) }
   }
 
   /// Makes the changes of `options`, which were checked, but for the size and a downgrade.
@@ -111,8 +121,15 @@ extension Qcow2Driver {
 
   /// Writes the snapshot table anew, with what version 3 demands of it.
   private func rewriteSnapshotTable(_ old: StoredSnapshots) async throws(BlockError) {
+    // Memory has to know what the disk says then, and what a later change of the size leaves.
+    let size = UInt64(length)
+    let entries = old.entries.map { entry in
+      var entry = entry
+      entry.diskByteCount = entry.diskByteCount ?? size
+      return entry
+    }
     try await commitLock.withLock { () async throws(BlockError) in
-      let new = try await writeSnapshotTable(old.entries)
+      let new = try await writeSnapshotTable(entries)
       try await makeDurable()
       try await switchSnapshots(to: new)
       try await releaseClusters(old.range)

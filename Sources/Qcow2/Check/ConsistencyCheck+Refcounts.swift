@@ -143,8 +143,8 @@ extension ConsistencyCheck {
     let codec = RefcountBlock(order: geometry.refcountOrder)
     let first = geometry.firstCluster(ofRefcountBlock: index).value
     var bytes = buffer.mutableBytes
-    for (cluster, refcount) in changes {
-      codec.store(refcount, at: cluster - first, in: &bytes)
+    for (clusters, refcount) in changes {
+      for cluster in clusters { codec.store(refcount, at: cluster - first, in: &bytes) }
     }
     try await write(range, buffer)
   }
@@ -304,9 +304,10 @@ extension ConsistencyCheck {
     _ comparison: inout RefcountComparison
   ) {
     var position = entries.lowerBound
+    guard codec.firstNonzero(in: block, range: entries) != nil else { return }
+    comparison.free(first + entries.lowerBound..<first + entries.upperBound)
     while let next = codec.firstNonzero(in: block, range: position..<entries.upperBound) {
       let refcount = codec.value(at: next, in: block)
-      _ = comparison.change(first + next, from: refcount, to: 0)
       log.addRepaired(.leaked(cluster: first + next, refcount: refcount, references: 0))
       position = next + 1
     }

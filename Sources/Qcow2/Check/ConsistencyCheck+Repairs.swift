@@ -15,6 +15,16 @@ struct RepairNeeds {
   var snapshotFindings: [CheckFinding] = []
   /// Whether snapshots are missing from that: what they refer to was not counted.
   var dropsSnapshots = false
+
+  /// Whether meeting the needs takes something away that a user put there; nil if it does not.
+  var loss: String? {
+    if bitmapsGone { return "its bitmaps" }
+    if dropsSnapshots { return "snapshots" }
+    let cutsExtraData = snapshotFindings.contains { finding in
+      if case .snapshotExtraData = finding { true } else { false }
+    }
+    return cutsExtraData ? "extra data of snapshots" : nil
+  }
 }
 
 extension ConsistencyCheck {

@@ -29,6 +29,8 @@ struct ConsistencyCheck {
   let hasDataFile: Bool
   /// What is put right on the way; nil for a check alone.
   let repair: ImageRepair?
+  /// Whether a repair may take away bitmaps, snapshots or what is known of them.
+  var mayLose = true
   /// What a repair has to do besides.
   var needs = RepairNeeds()
 
@@ -79,6 +81,11 @@ struct ConsistencyCheck {
   mutating func run() async throws(BlockError) -> ImageCheck {
     do throws(CheckStop) {
       try await findStructures()
+      if !mayLose, let loss = needs.loss {
+        throw .writing(
+          BlockError(
+            .corrupt, "\(loss) would be lost: read what is in the image, then run check -r all"))
+      }
       try await walkTables()
       try await compareRefcounts()
       try await checkCopiedFlags()

@@ -16,7 +16,8 @@ struct RefcountComparison {
   var mayRaise = false
   /// Whether there are references in the range of a block that is not there.
   var isUncounted = false
-  private var changes: [(cluster: Int, refcount: UInt64)] = []
+  /// By runs: a block may count millions of clusters.
+  private var changes: [(clusters: Range<Int>, refcount: UInt64)] = []
   /// The highest cluster of the file with a refcount or a reference.
   var highest = 0
   /// The clusters behind the file with a refcount, and no reference.
@@ -41,12 +42,19 @@ struct RefcountComparison {
   /// Changes a refcount of the present block, if that may be; says whether it did.
   mutating func change(_ cluster: Int, from refcount: UInt64, to references: UInt64) -> Bool {
     guard mayWrite, refcount > references ? mayFree : mayRaise else { return false }
-    changes.append((cluster, references))
+    if let last = changes.last, last.refcount == references, last.clusters.upperBound == cluster {
+      changes[changes.count - 1].clusters = last.clusters.lowerBound..<cluster + 1
+    } else {
+      changes.append((cluster..<cluster + 1, references))
+    }
     return true
   }
 
+  /// Frees clusters of the present block, where that may be, which nothing refers to.
+  mutating func free(_ clusters: Range<Int>) { changes.append((clusters, 0)) }
+
   /// The changes of the present block.
-  mutating func takeChanges() -> [(cluster: Int, refcount: UInt64)] {
+  mutating func takeChanges() -> [(clusters: Range<Int>, refcount: UInt64)] {
     defer { changes = [] }
     return changes
   }

@@ -91,7 +91,8 @@ extension ImageRepairer {
     var places: [Int] = []
     for index in first...last {
       guard walk.soundBlocks[index],
-        case .at(let place) = walk.place(ofBlock: walk.refcountTable[index])
+        case .at(let place) = walk.place(ofBlock: walk.refcountTable[index]),
+        !walk.sharedBlocks.contains(place >> geometry.clusterBits)
       else { return false }
       places.append(place)
     }

@@ -24,6 +24,8 @@ struct ImageRepairer {
   let node: BlockNode
   let mode: ImageRepair
   let limits: CheckLimits
+  /// Whether bitmaps and snapshots may be dropped, in part or whole, to put the image right.
+  var mayLose = true
   var cluster: HeaderCluster
   var geometry: Geometry { cluster.header.geometry }
   private var report = ImageRepairResult()
@@ -51,6 +53,7 @@ struct ImageRepairer {
     var first: CheckLog?
     for _ in 0..<Self.mostWalks {
       var walk = ConsistencyCheck(cluster, in: node, limits: limits, repairing: mode)
+      walk.mayLose = mayLose
       let result = try await walk.run()
       try await node.flush()
       take(walk.log, result, isFirst: first == nil)

@@ -36,11 +36,13 @@ extension Qcow2Driver {
   /// Repairs an image whose refcounts may be stale, as a writer has to before its first change;
   /// answers what its first cluster says then.
   ///
-  /// Throws `corrupt` when not everything could be put right.
+  /// Throws `corrupt` when not everything could be put right, and before anything is changed when
+  /// bitmaps or snapshots would be lost: that is for who asks for a repair.
   static func repairDirty(
     _ cluster: HeaderCluster, in node: BlockNode
   ) async throws(BlockError) -> HeaderCluster {
     var repairer = ImageRepairer(cluster, in: node, mode: .all, limits: CheckLimits())
+    repairer.mayLose = false
     let result: ImageRepairResult
     do throws(BlockError) {
       result = try await repairer.run()

@@ -61,6 +61,26 @@ import Testing
     }
   }
 
+  @Test func openingLosesNoBitmaps() async throws {
+    try await inWorld { image in
+      let places = try await image.addBitmap()
+      try await die(image)
+      try await image.write(bytes: [UInt8(63)], at: places.directory + 17)
+      let before = try await image.file.bytes(image.file.length)
+      let error = await #expect(throws: BlockError.self) {
+        _ = try await image.graph.open(file: image.file, OpenOptions(format: "qcow2"))
+      }
+      #expect(error?.code == .corrupt)
+      #expect(error?.message.contains("its bitmaps would be lost") == true, "\(error as Any)")
+      #expect(error?.message.contains("check -r all") == true)
+      let isSame = try await image.file.bytes(image.file.length) == before
+      #expect(isSame)
+      _ = try await image.repair(.all)
+      let node = try await image.graph.open(file: image.file, OpenOptions(format: "qcow2"))
+      try await image.graph.close(node)
+    }
+  }
+
   @Test func anImageMarkedCorruptIsRefusedUntilItIsRepaired() async throws {
     try await inWorld { image in
       try await image.write([2], at: 72)
