@@ -164,6 +164,10 @@ struct ImageFacts {
       lines.append("        granularity: \(bitmap.granularity)")
     }
     lines.append("refcount bits: \(qcow2.refcountBits)")
+    if let file = qcow2.dataFile {
+      if let name = file.name { lines.append("data file: \(name)") }
+      lines.append("data file raw: \(file.isRaw)")
+    }
     if qcow2.version == .v3 {
       lines += ["corrupt: \(qcow2.isCorrupt)", "extended l2: \(qcow2.hasExtendedL2)"]
     }
@@ -211,6 +215,10 @@ struct ImageFacts {
       data.append(("bitmaps", .array(bitmaps)))
     }
     data.append(("refcount-bits", .number(qcow2.refcountBits)))
+    if let file = qcow2.dataFile {
+      if let name = file.name { data.append(("data-file", .string("\(name)"))) }
+      data.append(("data-file-raw", .bool(file.isRaw)))
+    }
     if qcow2.version == .v3 {
       data.append(("corrupt", .bool(qcow2.isCorrupt)))
       data.append(("extended-l2", .bool(qcow2.hasExtendedL2)))

@@ -211,12 +211,11 @@ private struct ImageLife {
   }
 
   private mutating func commitOrRebase() throws {
-    guard layers.count > 1, bitmaps.isEmpty else { return try write() }
+    // What a snapshot does not have comes from the backing file: it would change.
+    guard layers.count > 1, bitmaps.isEmpty, snapshots.isEmpty else { return try write() }
     if Bool.random(using: &random) {
       // The backing file shows what the top showed, and grows for it.
-      guard layers[layers.count - 2].size <= bytes.count, snapshots.isEmpty else {
-        return try write()
-      }
+      guard layers[layers.count - 2].size <= bytes.count else { return try write() }
       try perform("commit", ["-q", "-f", "qcow2", image])
       layers[layers.count - 2].size = bytes.count
       return
