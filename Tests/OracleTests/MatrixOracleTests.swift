@@ -108,18 +108,23 @@ private struct ImageLife {
   /// Some writes, zeroes, discards and compressed writes through one opening.
   private mutating func write() throws {
     var words = ["-f", "qcow2", "-d", "unmap"]
+    // qemu-io 7.2 puts a second stream of one opening into a cluster of data written in between,
+    // and leaves that cluster's copied flag.
+    var mayCompress = true
     for _ in 0..<Int.random(in: 1...6, using: &random) where !bytes.isEmpty {
-      for request in requests() { words += ["-c", request] }
+      let requests = requests(mayCompress)
+      if requests.count > 1 { mayCompress = false }
+      for request in requests { words += ["-c", request] }
     }
     guard words.count > 4 else { return }
     try perform("io", words + [image])
   }
 
   /// One request of qemu-io, or two, whose effect on the model is noted.
-  private mutating func requests() -> [String] {
+  private mutating func requests(_ mayCompress: Bool) -> [String] {
     let kind = Int.random(in: 0..<9, using: &random)
     let cluster = top.clusterSize
-    if kind == 0, !top.hasDataFile {
+    if kind == 0, mayCompress, !top.hasDataFile {
       // qemu-io refuses a cluster that has its place already.
       let count = bytes.count / cluster
       guard count > 0, top.isVersion3 || layers.count == 1 else { return [] }
