@@ -174,7 +174,9 @@ private struct ImageLife {
     var words = ["-q", "-f", "qcow2"]
     if new < bytes.count { words.append("--shrink") }
     // qemu-img grows by what the rest of a cluster still holds, if it is not at its border.
-    let onlyOurs = new > bytes.count && !bytes.count.isMultiple(of: cluster)
+    // A version 2 overlay it does not grow over a longer backing file.
+    let isHidden = top.isVersion3 || layers.count == 1
+    let onlyOurs = new > bytes.count && !(isHidden && bytes.count.isMultiple(of: cluster))
     if onlyOurs {
       let answer = Oracle.lamina(["resize"] + words + [image, String(new)])
       description += "we: resize to \(new); "
