@@ -36,6 +36,17 @@ struct ImageFixture {
     try await graph.close(node)
   }
 
+  /// What the engine's own check says otherwise than `audit`, which found no corruption; nil when
+  /// both agree.
+  func checkDisagrees(with audit: ImageAudit) async throws -> String? {
+    guard let image = node.driver as? any CheckableImage else { return "it cannot be checked" }
+    let found = try await image.check()
+    if found.corruptions == 0, found.checkErrors == 0, found.leaks == audit.leaks { return nil }
+    return "the check finds \(found.corruptions) corruptions, \(found.checkErrors) errors and "
+      + "\(found.leaks) leaks, the audit \(audit.leaks) leaks: "
+      + found.findings.prefix(3).map(\.message).joined(separator: "; ")
+  }
+
   /// A new image on `disk`.
   static func create(_ options: NewImageOptions, on disk: SimulatedDisk) async throws {
     let graph = BlockGraph(world: disk.world, registry: DriverRegistry(), policy: .none)

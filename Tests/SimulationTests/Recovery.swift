@@ -65,7 +65,7 @@ struct Recovery {
     let fixture = try await ImageFixture(disk, backing: scenario.backingImage, readOnly: true)
     let length = fixture.backend.length
     guard expectation.sizes.contains(length) else { throw Problem(text: "the size is \(length)") }
-    try await check(fixture, agreesWith: audit)
+    if let text = try await fixture.checkDisagrees(with: audit) { throw Problem(text: text) }
     let contents = try await fixture.backend.read(at: 0, count: length)
     let whole = ByteRange(0, length)
     if let difference = expectation.model.verifyAfterCrash(contents, at: whole),
@@ -95,17 +95,6 @@ struct Recovery {
     }
     guard expectation.snapshots.contains(found) else {
       throw Problem(text: "the snapshots are \(found.map(\.name)), or show something else")
-    }
-  }
-
-  private func check(_ fixture: ImageFixture, agreesWith audit: ImageAudit) async throws {
-    guard let image = fixture.node.driver as? any CheckableImage else { return }
-    let found = try await image.check()
-    guard found.corruptions == 0, found.checkErrors == 0, found.leaks == audit.leaks else {
-      throw Problem(
-        text: "the check finds \(found.corruptions) corruptions, \(found.checkErrors) errors and "
-          + "\(found.leaks) leaks, the audit \(audit.leaks) leaks: "
-          + found.findings.prefix(3).map(\.message).joined(separator: "; "))
     }
   }
 

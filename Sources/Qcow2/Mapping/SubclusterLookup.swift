@@ -44,7 +44,9 @@ extension Tables {
     }
     let host = entry.entry.hostCluster(hasDataFile: hasDataFile)
     if let host, let error = defect(of: host, at: cursor) { return .failure(error) }
-    let isCopied = hasDataFile || (entry.entry.isCopied && cursor.isOurs)
+    // A writer that finds reserved bits does not go by the entry: see `WriteTarget`.
+    let isSound = entry.entry.rawValue & L2Entry.reservedMask == 0
+    let isCopied = isSound && (hasDataFile || (entry.entry.isCopied && cursor.isOurs))
     switch entry.subcluster(subcluster, hasDataFile: hasDataFile) {
     case .normal where host != nil:
       return .success(.data(host: host?.value ?? 0, isCopied: isCopied))

@@ -51,7 +51,7 @@ struct WorkloadJudge {
     }
     let disk = quietDisk(image)
     let fixture = try await ImageFixture(disk, backing: base, readOnly: true)
-    try await check(fixture, agreesWith: audit)
+    if let text = try await fixture.checkDisagrees(with: audit) { throw Problem(text: text) }
     var found = FoundImage(
       contents: try await fixture.backend.read(at: 0, count: fixture.backend.length))
     found.backingName = (fixture.node.driver as? any BackingFileImage)?.recordedBacking?.name
@@ -67,17 +67,6 @@ struct WorkloadJudge {
     }
     guard disk.count(of: .changes) == 0 else { throw Problem(text: "reading changed the image") }
     return found
-  }
-
-  private func check(_ fixture: ImageFixture, agreesWith audit: ImageAudit) async throws {
-    guard let image = fixture.node.driver as? any CheckableImage else { return }
-    let found = try await image.check()
-    guard found.corruptions == 0, found.checkErrors == 0, found.leaks == audit.leaks else {
-      throw Problem(
-        text: "the check finds \(found.corruptions) corruptions, \(found.checkErrors) errors and "
-          + "\(found.leaks) leaks, the audit \(audit.leaks) leaks: "
-          + found.findings.prefix(3).map(\.message).joined(separator: "; "))
-    }
   }
 
   // MARK: - Going on
