@@ -138,13 +138,21 @@ struct RatioRun {
     let measurement = Measurement(
       rounds: command.rounds, time: command.processorTime ? .processor : .wall)
     var rows: [Row] = []
-    for contest in image.contests {
-      rows.append(try await contest.row(suite: ImageIO.suite, measurement))
-      rows.last.map { say(ReportText.line($0)) }
+    func tell(_ row: Row) {
+      rows.append(row)
+      say(ReportText.line(row))
     }
-    rows.append(try await image.scalingRow(rounds: command.rounds))
-    rows.append(try await image.allocationRow())
-    for row in rows.suffix(2) { say(ReportText.line(row)) }
+    for row in try await image.openingRows(measurement) { tell(row) }
+    for contest in image.contests {
+      tell(try await contest.row(suite: ImageIO.suite, measurement))
+    }
+    tell(try await image.readScalingRow(rounds: command.rounds))
+    tell(try await image.allocationRow())
+    let compressed = try await CompressedImage(image.graph, "\(image.folder)/compressed.qcow2")
+    tell(try await image.inflatingRow(compressed, measurement))
+    tell(try await image.inflatingScalingRow(compressed, rounds: command.rounds))
+    try await image.graph.closeDisk(compressed.disk)
+    tell(try await image.checkRow(rounds: command.rounds))
     try await image.close()
     return rows
   }
