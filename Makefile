@@ -16,7 +16,7 @@ lint := $(wildcard Package.swift Sources Tests \
   Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Benchmarks Benchmarks/Tests \
   Fuzz/Package.swift Fuzz/Sources)
 
-.PHONY: help run test check lint tidy docs bench simulate oracle fuzz sanitize mutants \
+.PHONY: help run test check lint tidy docs bench simulate oracle foreign fuzz sanitize mutants \
   install deps toolchain headers
 
 help: ## list these commands
@@ -62,6 +62,11 @@ oracle: toolchain headers ## compare with the qemu tools
 	  strace:strace
 	LAMINA_ORACLE=1 swift test $(TRAITS) $(TESTABLE) --scratch-path .build-simulate \
 	  --filter OracleTests
+
+foreign: toolchain headers ## have oslo.utils, libqcow and guestfish work with it as qemu-img (PyPI)
+	@swift build $(TRAITS) -c release --product lamina
+	LAMINA="$$(swift build $(TRAITS) -c release --product lamina --show-bin-path)/lamina" \
+	  scripts/foreign-programs.sh
 
 fuzz: toolchain headers ## hostile bytes under libFuzzer; ARGS="TARGET -runs=N", FUZZ_SECONDS= a target
 	@scripts/run-fuzzer.sh $(ARGS)
