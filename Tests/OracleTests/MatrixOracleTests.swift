@@ -223,6 +223,9 @@ private struct ImageLife {
     if Bool.random(using: &random) {
       // The backing file shows what the top showed, and grows for it.
       guard layers[layers.count - 2].size <= bytes.count else { return try write() }
+      let base = layers[layers.count - 2]
+      // Nor does it grow one for a commit.
+      if layers.count > 2, !base.isVersion3, base.size < bytes.count { return try write() }
       try perform("commit", ["-q", "-f", "qcow2", image])
       layers[layers.count - 2].size = bytes.count
       return
