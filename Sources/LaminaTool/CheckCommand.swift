@@ -6,15 +6,11 @@ internal import Lamina
 /// Exit status 0: clean, 1: it could not be checked, 2: corruptions, 3: leaks only, 63: the format
 /// has no check.
 enum CheckCommand {
-  static let options = OptionParser("f:format= :output= q:quiet U:force-share r:repair=")
+  static let options = OptionParser(
+    "f:format= r:repair= :output= :object= :image-opts U:force-share q T=")
 
   @Sendable static func run(_ tool: Tool, _ words: [String]) async throws -> Int32 {
-    let parsed = try options.parse(words)
-    if parsed.has("help") {
-      tool.console.print(
-        "lamina check [-q] [-f FMT] [--output=human|json] [-r leaks|all] [-U] FILE")
-      return 0
-    }
+    let parsed = try options.parse(words, of: tool)
     guard let path = parsed.operands.first, parsed.operands.count == 1 else {
       throw ToolFailure.usage("Expecting one image file name")
     }
@@ -41,7 +37,7 @@ enum CheckCommand {
     if isJSON {
       for finding in repaired?.findings ?? [] { tool.console.complain(finding.message) }
       tool.console.print(json(result, repaired, path, node.driver.driverName).pretty())
-    } else if !parsed.has("quiet") {
+    } else if !parsed.has("q") {
       if let repaired { report(tool, repaired) }
       report(tool, result)
     }

@@ -7,14 +7,10 @@ internal import Lamina
 /// Exit status 0: identical, 1: they differ, 2 and above: no comparison was possible.
 enum CompareCommand {
   static let options = OptionParser(
-    "f:a-format= F:b-format= s:strict p:progress q:quiet U:force-share")
+    "f= F= T= s p q :object= :image-opts U:force-share")
 
   @Sendable static func run(_ tool: Tool, _ words: [String]) async throws -> Int32 {
-    let parsed = try options.parse(words)
-    if parsed.has("help") {
-      tool.console.print("lamina compare [-f FMT] [-F FMT] [-s] [-p] [-q] [-U] FILE1 FILE2")
-      return 0
-    }
+    let parsed = try options.parse(words, of: tool)
     guard parsed.operands.count == 2 else {
       throw ToolFailure.usage("Expecting two image file names")
     }
@@ -22,9 +18,9 @@ enum CompareCommand {
     do throws(BlockError) {
       let share = parsed.has("force-share")
       let left = try await session.open(
-        parsed.operands[0], format: parsed.value("a-format"), forceShare: share)
+        parsed.operands[0], format: parsed.value("f"), forceShare: share)
       let right = try await session.open(
-        parsed.operands[1], format: parsed.value("b-format"), forceShare: share)
+        parsed.operands[1], format: parsed.value("F"), forceShare: share)
       let status = try await compare(tool, left, right, parsed)
       try await session.graph.close(left)
       try await session.graph.close(right)
@@ -37,12 +33,12 @@ enum CompareCommand {
   private static func compare(
     _ tool: Tool, _ left: BlockNode, _ right: BlockNode, _ parsed: OptionParser.Result
   ) async throws(BlockError) -> Int32 {
-    let isQuiet = parsed.has("quiet")
+    let isQuiet = parsed.has("q")
     func say(_ text: String) { if !isQuiet { tool.console.print(text) } }
-    let isStrict = parsed.has("strict")
+    let isStrict = parsed.has("s")
     if left.length != right.length, !isStrict { say("Warning: Image size mismatch!") }
     let progress = ProgressLine(
-      tool.console, total: max(left.length, right.length), asQemu: parsed.has("progress"),
+      tool.console, total: max(left.length, right.length), asQemu: parsed.has("p"),
       isQuiet: isQuiet)
     let result = try await ImageComparison(isStrict: isStrict).compare(left, right) {
       progress.update($0)

@@ -124,4 +124,11 @@ struct ToolFailure: Error {
   static func usage(_ message: String) -> ToolFailure {
     ToolFailure(message: message, hintsAtHelp: true)
   }
+
+  /// A size that is none.
+  static func invalidSize(_ what: String, _ tool: Tool) -> ToolFailure {
+    ToolFailure(
+      message: "Invalid \(what) specified. You may use k, M, G, T, P or E suffixes for\n"
+        + "\(tool.name): kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.")
+  }
 }

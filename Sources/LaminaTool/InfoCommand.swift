@@ -8,15 +8,11 @@ internal import SystemPackage
 ///
 /// It follows no name inside an image, but for `--backing-chain`.
 enum InfoCommand {
-  static let options = OptionParser("f:format= :output= :backing-chain U:force-share :policy=")
+  static let options = OptionParser(
+    "f:format= :output= :backing-chain :object= :image-opts U:force-share", ours: ":policy=")
 
   @Sendable static func run(_ tool: Tool, _ words: [String]) async throws -> Int32 {
-    let parsed = try options.parse(words)
-    if parsed.has("help") {
-      tool.console.print(
-        "lamina info [-f FMT] [--output=human|json] [--backing-chain] [-U] FILE")
-      return 0
-    }
+    let parsed = try options.parse(words, of: tool)
     guard let first = parsed.operands.first, parsed.operands.count == 1 else {
       throw ToolFailure.usage("Expecting one image file name")
     }

@@ -7,22 +7,19 @@ internal import SystemPackage
 /// `lamina map`, spelled as `qemu-img map`.
 enum MapCommand {
   static let options = OptionParser(
-    "f:format= :output= s:start-offset= l:max-length= U:force-share :policy=")
+    "f:format= :output= s:start-offset= l:max-length= :object= :image-opts U:force-share",
+    ours: ":policy=")
 
   @Sendable static func run(_ tool: Tool, _ words: [String]) async throws -> Int32 {
-    let parsed = try options.parse(words)
-    if parsed.has("help") {
-      tool.console.print(
-        "lamina map [-f FMT] [--output=human|json] [--start-offset=N] [--max-length=N] [-U] FILE")
-      return 0
-    }
+    let parsed = try options.parse(words, of: tool)
     guard parsed.operands.count == 1 else {
       throw ToolFailure.usage("Expecting one image file name")
     }
     let isJSON = try Output.isJSON(parsed.value("output"))
     let session = try ImageSession(tool, policy: parsed.value("policy"))
     let node = try await session.open(
-      parsed.operands[0], format: parsed.value("format"), forceShare: parsed.has("force-share"))
+      ImageName(parsed.operands[0], parsed), format: parsed.value("format"),
+      forceShare: parsed.has("force-share"))
     let range = try window(parsed, node.length)
     if isJSON {
       try await printJSON(tool, node, range)

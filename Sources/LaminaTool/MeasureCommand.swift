@@ -7,16 +7,10 @@ internal import Qcow2
 /// `lamina measure`, spelled as `qemu-img measure`.
 enum MeasureCommand {
   static let options = OptionParser(
-    "f:format= O:output-format= o:options= :size= :output= U:force-share")
+    "f= O= o= l= :image-opts :object= :output= :size= U:force-share")
 
   @Sendable static func run(_ tool: Tool, _ words: [String]) async throws -> Int32 {
-    let parsed = try options.parse(words)
-    if parsed.has("help") {
-      tool.console.print(
-        "lamina measure [-f FMT] [-O FMT] [-o KEY=VALUE,…] [--output=human|json] [-U] "
-          + "(--size N | FILE)")
-      return 0
-    }
+    let parsed = try options.parse(words, of: tool)
     let isJSON = try Output.isJSON(parsed.value("output"))
     let size = parsed.value("size")
     guard size == nil || parsed.operands.isEmpty else {
@@ -32,7 +26,7 @@ enum MeasureCommand {
       measure = try measurer.measure(length: try CreateCommand.size(size))
     } else {
       let node = try await session.open(
-        parsed.operands[0], format: parsed.value("format"), forceShare: parsed.has("force-share"))
+        parsed.operands[0], format: parsed.value("f"), forceShare: parsed.has("force-share"))
       measure = try await measurer.measure(node)
       try await session.graph.close(node)
     }
@@ -41,12 +35,12 @@ enum MeasureCommand {
   }
 
   private static func measurer(_ parsed: OptionParser.Result) throws -> ImageMeasurer {
-    let format = parsed.value("output-format") ?? "raw"
+    let format = parsed.value("O") ?? "raw"
     guard ["qcow2", "raw"].contains(format) else {
       throw ToolFailure(message: "Unknown file format '\(format)'")
     }
     var request = ImageRequest(path: format, format: format)
-    try request.take(parsed.all("options"))
+    try request.take(parsed.all("o"))
     return format == "raw" ? .raw : try request.imageOptions(0).measurer()
   }
 

@@ -4,14 +4,11 @@ internal import SystemPackage
 
 /// `lamina snapshot`, spelled as `qemu-img snapshot`.
 enum SnapshotCommand {
-  static let options = OptionParser("l c= a= d= q:quiet U:force-share")
+  static let options = OptionParser(
+    "l a= c= d= q :object= :image-opts U:force-share")
 
   @Sendable static func run(_ tool: Tool, _ words: [String]) async throws -> Int32 {
-    let parsed = try options.parse(words)
-    if parsed.has("help") {
-      tool.console.print("lamina snapshot [-l | -a SNAPSHOT | -c NAME | -d NAME] [-q] [-U] FILE")
-      return 0
-    }
+    let parsed = try options.parse(words, of: tool)
     let verbs = ["l", "c", "a", "d"].flatMap { verb in parsed.all(verb).map { (verb, $0) } }
     guard verbs.count <= 1 else { throw ToolFailure.usage("Cannot mix '-l', '-a', '-c', '-d'") }
     guard parsed.operands.count == 1 else {
