@@ -25,6 +25,7 @@ struct OptionScanner {
 
   private let options: [OptionParser.Option]
   private let stopsAtOperand: Bool
+  private let hasLongOptions: Bool
   private var words: [String]
   /// The index of the word that comes next.
   private var next = 1
@@ -34,10 +35,16 @@ struct OptionScanner {
   private var letters: Substring = ""
 
   /// A walk through `words`, which begin with a name that is none of them.
-  init(_ options: [OptionParser.Option], _ words: [String], stopsAtOperand: Bool = false) {
+  ///
+  /// Without long options it is that of `getopt`.
+  init(
+    _ options: [OptionParser.Option], _ words: [String], stopsAtOperand: Bool = false,
+    hasLongOptions: Bool = true
+  ) {
     self.options = options
     self.words = words
     self.stopsAtOperand = stopsAtOperand
+    self.hasLongOptions = hasLongOptions
   }
 
   /// The words after the options; all of them are operands once `advance` has answered nil.
@@ -48,7 +55,7 @@ struct OptionScanner {
     if letters.isEmpty {
       guard findOption() else { return nil }
       let word = words[next]
-      if word.hasPrefix("--") {
+      if hasLongOptions, word.hasPrefix("--") {
         next += 1
         return long(word.dropFirst(2))
       }

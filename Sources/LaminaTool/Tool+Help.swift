@@ -4,7 +4,7 @@ extension Tool {
   func printHelp() {
     switch persona.kind {
     case .image: printImageHelp()
-    case .exerciser: console.print(IOInterpreter.help)
+    case .exerciser: IOHelp.printUsage(self)
     case .lamina:
       guard let command = commands.first(where: { $0.name == verb }) else {
         return printOwnHelp()
