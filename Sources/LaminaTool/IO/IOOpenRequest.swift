@@ -84,7 +84,7 @@ struct IOOpenRequest {
     if copiesOnRead, isReadOnly {
       throw BlockError(.readOnly, "Can't use copy-on-read on read-only device")
     }
-    if sharesAll, !isReadOnly {
+    if sharesAll, !isReadOnly, !isTemporary {
       throw BlockError(
         .invalidArgument, "force-share=on can only be used with read-only images")
     }

@@ -89,6 +89,9 @@ extension IOSession {
 
   private func reopen(_ changed: IOOpenRequest) async throws {
     let old = request
+    guard !old.isTemporary else {
+      throw IOFailure.reported("A temporary overlay is gone when it is closed: it stays as it is")
+    }
     await close()
     do {
       try await open(changed)
