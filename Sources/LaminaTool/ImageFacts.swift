@@ -79,11 +79,12 @@ struct ImageFacts {
     }
     lines += SnapshotList(snapshots: qcow2.snapshots).lines
     lines.append("Format specific information:")
-    lines += specific(qcow2).map { "    " + $0 }
+    lines += Self.specific(qcow2).map { "    " + $0 }
     return lines + qcow2.defects.map { "warning: \($0)" }
   }
 
-  private func specific(_ qcow2: ImageInformation) -> [String] {
+  /// What a format tells of itself, in lines.
+  static func specific(_ qcow2: ImageInformation) -> [String] {
     var lines = [
       "compat: \(qcow2.compatibility)",
       "compression type: \(qcow2.compressionType == .deflate ? "zlib" : "zstd")",
