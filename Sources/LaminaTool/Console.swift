@@ -120,15 +120,11 @@ struct ToolFailure: Error {
   /// Whether a hint at `--help` follows.
   var hintsAtHelp = false
 
-  /// A wrong call: the message, and where to find help.
-  static func usage(_ message: String) -> ToolFailure {
-    ToolFailure(message: message, hintsAtHelp: true)
-  }
+  /// What the C library says of a wrong option.
+  var libraryMessage: String?
 
-  /// A size that is none.
-  static func invalidSize(_ what: String, _ tool: Tool) -> ToolFailure {
-    ToolFailure(
-      message: "Invalid \(what) specified. You may use k, M, G, T, P or E suffixes for\n"
-        + "\(tool.name): kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.")
+  /// A wrong call: the message, and where to find help.
+  static func usage(_ message: String, library: String? = nil) -> ToolFailure {
+    ToolFailure(message: message, hintsAtHelp: true, libraryMessage: library)
   }
 }

@@ -58,6 +58,10 @@ struct ImageSession: Sendable {
   func build(
     _ name: ImageName, _ options: OpenOptions, leavesFormat: Bool = false
   ) async throws(BlockError) -> NodeBuilder.Built {
+    guard !name.isOptionList || options.format == nil else {
+      throw BlockError(
+        .invalidArgument, "--image-opts and --format are mutually exclusive")
+    }
     var builder = NodeBuilder(tool: tool, graph: graph, options: options)
     builder.leavesFormat = leavesFormat
     do {

@@ -24,7 +24,6 @@ enum InfoCommand {
       throw ToolFailure.usage("Expecting one image file name")
     }
     let isJSON = try Output.isJSON(parsed.value("output"))
-    try parsed.checkFormat()
     let session = try ImageSession(tool, policy: parsed.value("policy"))
     var facts: [ImageFacts] = []
     var seen: [FileIdentity] = []

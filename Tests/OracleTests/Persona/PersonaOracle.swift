@@ -32,8 +32,8 @@ enum PersonaOracle {
         verb.grow(&call)
         call.addCommon()
         let words = [verb.name] + call.words()
-        let theirs = try place.answer(verb.changesFiles) { try QEMUTools.run("qemu-img", words) }
-        let ours = try place.answer(verb.changesFiles) { image(words) }
+        let (theirs, ours) = try place.answers(
+          verb.changesFiles, { try QEMUTools.run("qemu-img", words) }, { image(words) })
         guard !KeptDifferences.project.agree(verb.name, theirs: theirs, ours: ours) else {
           continue
         }
@@ -72,10 +72,13 @@ enum PersonaOracle {
 private struct Place {
   private let folder: String
   private let master: String
+  /// The folder as each tool has left it.
+  private let left: [String]
 
   init(_ folder: String) {
     self.folder = folder + "images/"
     master = folder + "master/"
+    left = [folder + "theirs/", folder + "ours/"]
   }
 
   func build(seed: UInt64) throws -> PersonaZoo {
@@ -86,21 +89,38 @@ private struct Place {
     return zoo
   }
 
-  /// What a call answers, as one text; with `restores`, what it has made of the files too, which
-  /// are as before afterwards.
-  func answer(_ restores: Bool, _ run: () throws -> Oracle.Answer) throws -> String {
-    let answer = try run()
-    var text = "exit \(answer.status)\n\(answer.output)\n\(answer.errors)"
-    guard restores else { return text }
-    let now = try contents(folder)
-    let before = try contents(master)
-    for (name, bytes) in now.sorted(by: { $0.key < $1.key }) where before[name] != bytes {
-      text += "\n\(name) is now \(try state(folder + name))"
+  /// What two calls answer, each as one text; with `restores`, what they have made of the files
+  /// too, which are as before afterwards.
+  func answers(
+    _ restores: Bool, _ theirs: @escaping () throws -> Oracle.Answer,
+    _ ours: @escaping () throws -> Oracle.Answer
+  ) throws -> (theirs: String, ours: String) {
+    var texts: [String] = []
+    for (run, place) in zip([theirs, ours], left) {
+      let answer = try run()
+      texts.append("exit \(answer.status)\n\(answer.output)\n\(answer.errors)")
+      guard restores else { continue }
+      try FileManager.default.moveItem(atPath: folder, toPath: place)
+      try FileManager.default.copyItem(atPath: master, toPath: folder)
     }
-    for name in before.keys.sorted() where now[name] == nil { text += "\n\(name) is gone" }
-    try FileManager.default.removeItem(atPath: folder)
+    guard restores else { return (texts[0], texts[1]) }
+    // What one tool has written counts even where the other has not: a look may be a write.
+    let contents = try left.map { try self.contents($0) }
+    let before = try self.contents(master)
+    let names = Set(contents.flatMap(\.keys)).union(before.keys).filter { name in
+      contents.contains { $0[name] != before[name] }
+    }
+    for index in left.indices where !names.isEmpty {
+      try FileManager.default.removeItem(atPath: folder)
+      try FileManager.default.moveItem(atPath: left[index], toPath: folder)
+      for name in names.sorted() {
+        let isThere = contents[index][name] != nil
+        texts[index] += "\n\(name): \(isThere ? try state(folder + name) : "gone")"
+      }
+    }
+    for place in left + [folder] { try? FileManager.default.removeItem(atPath: place) }
     try FileManager.default.copyItem(atPath: master, toPath: folder)
-    return text
+    return (texts[0], texts[1])
   }
 
   private func contents(_ folder: String) throws -> [String: Data] {
