@@ -162,7 +162,7 @@ enum IOCommandTable {
     Entry(
       "help", alias: "?", 0...1, needsImage: false, arguments: "[command]",
       "help for one or all commands"
-    ) { session, words in session.help(words) },
+    ) { session, words in try session.help(words) },
     Entry("quit", alias: "q", 0...Int.max, needsImage: false, "exit the program") { session, _ in
       session.hasQuit = true
     },

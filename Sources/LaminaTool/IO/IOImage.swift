@@ -6,6 +6,8 @@ internal import Primitives
 final class IOImage: Sendable {
   let graph: BlockGraph
   let disk: BlockBackend
+  /// The image itself: what commands tell of.
+  let image: BlockNode
   /// Whether writes are refused.
   let isReadOnly: Bool
   /// Whether a write is durable when it is over.
@@ -15,10 +17,12 @@ final class IOImage: Sendable {
 
   var world: World { graph.world }
 
+  /// Makes a door at `node`, which is `image` or a filter above it.
   init(
-    _ node: BlockNode, in graph: BlockGraph, writesThrough: Bool
+    _ node: BlockNode, of image: BlockNode, in graph: BlockGraph, writesThrough: Bool
   ) throws(BlockError) {
     self.graph = graph
+    self.image = image
     self.writesThrough = writesThrough
     isReadOnly = node.isReadOnly
     disk = try BlockBackend(node, in: graph)

@@ -10,7 +10,7 @@ extension IOSession {
 
   func info() async throws {
     let image = try openImage()
-    let driver = image.disk.node.driver.driverName
+    let driver = image.image.driver.driverName
     for _ in 0..<(IOImage.protocols.contains(driver) ? 2 : 1) {
       console.print("format name: \(driver)")
     }
@@ -76,7 +76,7 @@ extension IOImage {
 
   /// Nil where there is nothing to tell.
   fileprivate func facts() async throws -> Facts? {
-    let top = disk.node
+    let top = image
     if top.driver.driverName == "null-co" { return nil }
     guard top.driver.driverName == "qcow2", let file = top.primary else { return Facts() }
     let found = try await Qcow2Driver.information(of: file)

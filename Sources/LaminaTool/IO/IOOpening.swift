@@ -13,11 +13,12 @@ extension IOSession {
     try await open(request)
   }
 
-  /// Opens an image, unless one is open already.
-  func open(_ request: IOOpenRequest) async throws(IOFailure) {
+  /// Opens an image, unless one is open already; `isAgain` where warnings were given before.
+  func open(_ request: IOOpenRequest, isAgain: Bool = false) async throws(IOFailure) {
     guard image == nil else { throw .reported("file open already, try 'help close'") }
+    let warner = isAgain ? Tool(console: .captured(), persona: tool.persona) : tool
     do {
-      image = try await opened(request)
+      image = try await opened(request, warner)
     } catch {
       throw request.failure(error)
     }
@@ -30,7 +31,9 @@ extension IOSession {
     }
   }
 
-  private func opened(_ request: IOOpenRequest) async throws(BlockError) -> IOImage {
+  private func opened(
+    _ request: IOOpenRequest, _ tool: Tool
+  ) async throws(BlockError) -> IOImage {
     try request.check()
     let session: ImageSession
     do {
@@ -50,11 +53,15 @@ extension IOSession {
       guard request.isReadOnly || request.isTemporary || !node.isReadOnly else {
         throw BlockError(.readOnly, "Block node is read-only")
       }
-      let top =
+      let image =
         request.isTemporary
         ? try await IOTemporaryImage.open(over: node, request, in: session.graph) : node
+      var top = image
+      if request.copiesOnRead {
+        top = try session.graph.addNode(CopyOnReadDriver(image: image), options: image.options)
+      }
       return try IOImage(
-        top, in: session.graph, writesThrough: request.cache.writesThrough)
+        top, of: image, in: session.graph, writesThrough: request.cache.writesThrough)
     } catch {
       try? await session.graph.close(node)
       throw error
@@ -89,15 +96,20 @@ extension IOSession {
 
   private func reopen(_ changed: IOOpenRequest) async throws {
     let old = request
+    do {
+      try changed.check()
+    } catch {
+      throw IOFailure.reported(error.message)
+    }
     guard !old.isTemporary else {
       throw IOFailure.reported("A temporary overlay is gone when it is closed: it stays as it is")
     }
     await close()
     do {
-      try await open(changed)
+      try await open(changed, isAgain: true)
     } catch {
       // As it was; what was opened before can be opened again.
-      try await open(old)
+      try await open(old, isAgain: true)
       throw error
     }
   }

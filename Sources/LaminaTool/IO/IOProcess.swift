@@ -10,20 +10,20 @@ internal import Darwin
 
 /// `help`, `sleep`, `sigraise`: commands that need no image.
 extension IOSession {
-  func help(_ words: [String]) {
+  func help(_ words: [String]) throws {
     guard words.count > 1 else {
       for command in IOCommandTable.all { console.print(command.line(calledAs: command.name)) }
       return console.print(IOHelp.closing)
     }
     guard let command = IOCommandTable.command(named: words[1]) else {
-      return console.print("command \(words[1]) not found")
+      throw IOFailure.said("command \(words[1]) not found")
     }
     console.print(command.line(calledAs: words[1]))
     if let help = command.help { console.print(help) }
   }
 
   func sleep(_ words: [String]) async throws {
-    guard let milliseconds = IONumber.plain(words[1]), milliseconds >= 0 else {
+    guard let milliseconds = NumberText.integer(words[1], in: 0...Int.max) else {
       throw IOFailure.said("\(words[1]) is not a valid number")
     }
     let (nanoseconds, isOver) = UInt64(milliseconds).multipliedReportingOverflow(by: 1_000_000)

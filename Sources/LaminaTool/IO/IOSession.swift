@@ -44,7 +44,7 @@ final class IOSession {
     let words = line.split(separator: " ").map(String.init)
     guard let name = words.first else { return }
     guard let command = IOCommandTable.command(named: name) else {
-      return fail(.complained("command \"\(name)\" not found"), nil, name)
+      return fail(.complained("command \"\(name)\" not found"), nil)
     }
     do {
       try check(command, words)
@@ -52,21 +52,21 @@ final class IOSession {
     } catch let note as IONote {
       console.print(note.text)
     } catch let failure as IOFailure {
-      fail(failure, command, name)
+      fail(failure, command)
     } catch let error as BlockError {
-      fail(.reported(error.message), command, name)
+      fail(.reported(error.message), command)
     } catch {
-      fail(.reported("\(error)"), command, name)
+      fail(.reported("\(error)"), command)
     }
   }
 
-  private func fail(_ failure: IOFailure, _ command: IOCommandTable.Entry?, _ name: String) {
+  private func fail(_ failure: IOFailure, _ command: IOCommandTable.Entry?) {
     hasFailed = true
     switch failure {
     case .said(let text): console.print(text)
     case .complained(let text): console.complain(text)
     case .reported(let text): console.complain("\(tool.name): \(text)")
-    case .usage: if let command { console.print(command.line(calledAs: name)) }
+    case .usage: if let command { console.print(command.line(calledAs: command.name)) }
     case .silent: break
     }
   }

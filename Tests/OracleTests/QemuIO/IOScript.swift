@@ -16,6 +16,8 @@ struct IOScript {
   private(set) var isInput = false
   /// Whether requests may be under way while others are reported.
   private(set) var isUnordered = false
+  /// Whether requests begin and end with sectors.
+  var isSectored = false
   /// The size that the disk should have by now.
   var size: Int
 
@@ -49,9 +51,9 @@ struct IOScript {
   /// An offset and a length of which most lie within the disk.
   mutating func range(longest: Int? = nil) -> (offset: Int, count: Int) {
     let cluster = kind.cluster
-    let unit = pick([1, 512, 512, 4096, cluster, cluster])
-    let count = min(pick([1, 2, 3, 7]) * unit, longest ?? 1 << 20)
-    if chance(15) { return (max(0, size - pick([0, 1, 512, count])), count) }
+    let unit = pick([isSectored ? 512 : 1, 512, 512, 4096, cluster, cluster])
+    let count = min(pick([1, 2, 3, 7]) * unit, isSectored ? 1 << 20 : longest ?? 1 << 20)
+    if chance(15), !isSectored { return (max(0, size - pick([0, 1, 512, count])), count) }
     let room = max(1, (size - count) / unit)
     return (Int.random(in: 0..<room, using: &random) * unit, count)
   }
@@ -94,6 +96,7 @@ struct IOScript {
     if chance(30) { options += ["-n"] }
     if chance(8) { options += ["-d", pick(["ignore", "unmap", "off", "on", "x"])] }
     if chance(25) { options += ["-U"] }
+    if chance(20) { options += [pick(["-C", "--copy-on-read"])] }
     if chance(40) { options += ["-m"] }
     if chance(40) { options += ["-i", pick(["threads", "native", "x"])] }
     if chance(40) { options += ["-k"] }
@@ -119,12 +122,19 @@ struct IOScript {
   }
 
   mutating func addWrite() {
-    let (offset, count) = range()
+    var (offset, count) = range()
     var words = pick(["write", "w", "write"]) + flags(["-C", "-q", "-p", "-f"], 10)
     switch Int.random(in: 0..<8, using: &random) {
     case 0, 1: words += " -P " + pattern()
-    case 2: words += " -z" + flags(["-u", "-n"], 4)
-    case 3: words += pick([" -zu", " -uz", " -z -u"])
+    case 2, 3:
+      words += pick([" -z", " -zu", " -uz", " -z -u"])
+      // We write zeros into parts of sectors as data, and whatever fills no cluster in spite of -n.
+      (offset, count) = (offset / 512 * 512, (count + 511) / 512 * 512)
+      if chance(4), !kind.options.contains("0.10") {
+        words += " -n"
+        let unit = kind.cluster
+        (offset, count) = (offset / unit * unit, (count + unit - 1) / unit * unit)
+      }
     case 4: words += " -s " + folder + pick(["pattern", "pattern", "nothing", "nosuch"])
     default: break
     }
@@ -148,7 +158,8 @@ struct IOScript {
 
   mutating func addVector() {
     let (offset, count) = range()
-    let parts = (0..<pick([1, 2, 3])).map { _ in number(max(1, count / 3)) }
+    let part = isSectored ? 1536 : max(1, count / 3)
+    let parts = (0..<pick([1, 2, 3])).map { _ in number(part) }
     let isRead = chance(2)
     var words = isRead ? "readv" : "writev"
     words += flags(isRead ? ["-C", "-q"] : ["-C", "-q", "-f"], 10)
@@ -162,12 +173,14 @@ struct IOScript {
     let unit = max(kind.cluster, 65536)
     let places = Array(0..<max(1, size / unit)).shuffled(using: &random).prefix(pick([1, 2, 3]))
     for place in places {
-      let count = pick([512, 1, 4096, 3000])
+      var count = pick([512, 1, 4096, 3000])
       let offset = place * unit + pick([0, 512, 1024])
       let isRead = chance(2)
+      let isZeroes = !isRead && chance(4)
+      if isZeroes { count = (count + 511) / 512 * 512 }
       var words = isRead ? "aio_read" : "aio_write"
       words += flags(isRead ? ["-C", "-q"] : ["-C", "-q", "-f"], 10) + flags(["-i"], 30)
-      if !isRead, chance(4) {
+      if isZeroes {
         words += pick([" -z", " -zu"])
       } else if chance(3) {
         words += " -P " + pattern()
@@ -185,8 +198,17 @@ struct IOScript {
   }
 
   mutating func addTruncate() {
-    let new = max(512, size + pick([-65536, -512, 0, 512, 65536, 1 << 20, 1000]))
-    let mode = chance(4) ? "-m \(pick(["off", "falloc", "full", "metadata", "x"])) " : ""
+    // What an overlay hides when it grows, we hide as far as its backing file goes.
+    let isOverlay =
+      kind.hasBacking || options.contains { ["-s", "--snapshot"].contains($0) }
+    let changes = [-65536, -512, 0] + (isOverlay ? [] : [512, 65536, 1 << 20, 1000])
+    let new = max(512, size + pick(changes))
+    // Neither tool preallocates parts of clusters like the other; through the host's cache alone.
+    let isDirect = options.contains { ["-n", "none", "off", "directsync"].contains($0) }
+    let isWhole = (size | new) % kind.cluster == 0
+    let mode =
+      isWhole && !isDirect && chance(2)
+      ? "-m \(pick(["off", "falloc", "full", "metadata", "x"])) " : ""
     add(pick(["truncate", "t"]) + " \(mode)\(new)")
     if new % 512 == 0, kind.format == "raw" || mode.isEmpty { size = min(size, new) }
   }
@@ -206,7 +228,9 @@ struct IOScript {
 
   mutating func addOpening() {
     // qemu-io 7.2 does not find a temporary overlay again.
-    if options.contains("-s") || options.contains("--snapshot") { return addInspection() }
+    // And it names a node of its own where it keeps what it reads.
+    let others = ["-s", "--snapshot", "-C", "--copy-on-read"]
+    if options.contains(where: { others.contains($0) }) { return addInspection() }
     switch Int.random(in: 0..<8, using: &random) {
     case 0: add("reopen" + flags(["-r", "-w", "-c writeback", "-c x", "-o discard=unmap"], 3))
     case 1: add("reopen -r"); add("write -q 0 512"); add("reopen -w")
@@ -215,7 +239,7 @@ struct IOScript {
       let format = kind.hasDataFile ? " -o driver=qcow2" : ""
       add("close")
       add("open\(format)\(flags(["-r", "-s", "-U", "-n", "-q"], 4)) \(image)")
-    case 4: add("open \(image)")
+    case 4: add("open -o driver=\(kind.format) \(image)")
     case 5: add("c"); add("o -r -o driver=\(kind.format),file.filename=\(image)"); add("w 0 1")
     case 6: add("close"); add(pick(["open", "open -r", "open -t x \(image)", "open nosuch"]))
     default: add("sleep \(pick(["0", "1", "x", "-1"]))")
