@@ -13,6 +13,8 @@ struct PersonaZoo {
     /// The names of its snapshots and bitmaps.
     var snapshots: [String] = []
     var bitmaps: [String] = []
+    /// Whether the file ends before its contents do.
+    var isTruncated = false
   }
 
   /// Where the images are, with a slash at its end.
@@ -207,8 +209,10 @@ struct PersonaZoo {
     try addPlain(name)
     let place = URL(filePath: folder + name)
     var bytes = try Data(contentsOf: place)
+    let length = bytes.count
     damage(&bytes)
     try bytes.write(to: place)
+    animals[animals.count - 1].isTruncated = bytes.count < length
   }
 
   private mutating func damage(_ bytes: inout Data) {
