@@ -57,7 +57,7 @@ extension BlockNode {
 
   /// Makes `range` read as zeros, by the driver's own means or by writing zeros.
   ///
-  /// `mayUnmap` allows giving up the space; without `mayFallBack`, `unsupported` is thrown where the
+  /// `mayUnmap` allows giving up the space; without `mayFallBack` it throws `unsupported` where the
   /// driver has no better way than data. With `forceUnitAccess` the zeros are durable when it
   /// returns.
   public func writeZeroes(

@@ -142,10 +142,11 @@ import Testing
     #expect(report.text.contains("512 bytes, 1 ops; \(text) ("), "\(report.text)")
   }
 
-  @Test(arguments: [
-    (0.0, "0 bytes"), (1023, "1023 bytes"), (104.152921, "104.152921 bytes"), (1024, "1 KiB"),
-    (1536, "1.500 KiB"), (1_048_575, "1023.999 KiB"), (1_048_577, "1 MiB"), (0x1p60, "1 EiB"),
-  ] as [(Double, String)])
+  @Test(
+    arguments: [
+      (0.0, "0 bytes"), (1023, "1023 bytes"), (104.152921, "104.152921 bytes"), (1024, "1 KiB"),
+      (1536, "1.500 KiB"), (1_048_575, "1023.999 KiB"), (1_048_577, "1 MiB"), (0x1p60, "1 EiB"),
+    ] as [(Double, String)])
   func sizesAreToldAsQemuIOTellsThem(bytes: Double, text: String) {
     #expect(IOReport.size(bytes) == text)
   }

@@ -31,5 +31,5 @@ extension BlockError {
   }
 
   /// Whether the host's word alone would hide what a user has to do.
-  var needsExplanation: Bool { [.corrupt, .poisoned].contains(code) }
+  var needsExplanation: Bool { [.corrupt, .poisoned, .refused].contains(code) }
 }

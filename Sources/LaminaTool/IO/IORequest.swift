@@ -1,7 +1,6 @@
 internal import BlockLayer
 internal import Execution
 internal import Primitives
-internal import SystemPackage
 
 /// A request of qemu-io: what is asked of the disk, and how its outcome is told.
 struct IORequest: Sendable {
@@ -114,7 +113,7 @@ struct IOExpectation: Sendable {
     let part = bytes.slice(ByteRange(offset: start, count: count))
     if pattern == 0 { return part.isZero }
     // All are equal to the one before them, and the first is right.
-    return part.unsafeLoad(as: UInt8.self) == pattern
+    return part.slice(ByteRange(0, 1)).toArray() == [pattern]
       && part.slice(ByteRange(0, count - 1)).elementsEqual(part.slice(ByteRange(1, count)))
   }
 }
@@ -127,29 +126,23 @@ enum IOContent: Sendable {
   case zeros(mayUnmap: Bool, mayFallBack: Bool)
 
   /// The first `count` bytes of a file, or all that it has.
-  static func file(_ name: String, _ count: Int) throws(IOFailure) -> IOContent {
-    let bytes: [UInt8]
-    do {
-      let file = try FileDescriptor.open(name, .readOnly)
-      bytes = try file.closeAfter { try read(file, count) }
+  static func file(_ name: String, _ count: Int) async throws(IOFailure) -> IOContent {
+    var options = OpenOptions(format: "file", readOnly: true)
+    options.locking = .off
+    let content: [UInt8]
+    do throws(BlockError) {
+      let file = try FileDriver.open(name, options)
+      let range = ByteRange(0, min(file.exactLength, count))
+      var buffer = IOBuffer(byteCount: range.count)
+      var bytes = buffer.mutableBytes
+      try await file.read(range, into: &bytes)
+      try await file.close()
+      content = bytes.bytes.toArray()
     } catch {
-      throw .complained("\(name): \((error as? Errno)?.description ?? "\(error)")")
+      throw .complained("\(name): \(error.errno)")
     }
-    guard !bytes.isEmpty else { throw .complained("\(name): file is empty") }
-    return .bytes(bytes)
-  }
-
-  private static func read(_ file: FileDescriptor, _ count: Int) throws -> [UInt8] {
-    var bytes: [UInt8] = []
-    while bytes.count < count {
-      let room = min(count - bytes.count, 1 << 20)
-      let part = try [UInt8](unsafeUninitializedCapacity: room) { buffer, done in
-        done = try file.read(into: UnsafeMutableRawBufferPointer(buffer))
-      }
-      if part.isEmpty { break }
-      bytes += part
-    }
-    return bytes
+    guard !content.isEmpty else { throw .complained("\(name): file is empty") }
+    return .bytes(content)
   }
 
   /// The bytes of a write of that length.

@@ -54,7 +54,7 @@ extension IOSession {
     if parsed.has("z") {
       content = .zeros(mayUnmap: parsed.has("u"), mayFallBack: !parsed.has("n"))
     } else if let name = parsed.value("s") {
-      content = try .file(name, count)
+      content = try await .file(name, count)
     } else {
       content = .pattern(pattern)
     }

@@ -73,7 +73,7 @@ struct IOZoo {
 
   /// Makes an image of `kind`; `random` decides what is written into it.
   init(_ kind: Kind, in parent: String, _ random: inout SeededGenerator) throws {
-    folder = parent + "work/"
+    folder = parent + "images/"
     master = parent + "master/"
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     try Data((0..<700).map { UInt8($0 % 251) }).write(to: URL(filePath: folder + "pattern"))

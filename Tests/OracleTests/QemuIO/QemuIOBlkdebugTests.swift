@@ -39,8 +39,8 @@ struct QemuIOBlkdebugTests {
 extension IOScript {
   /// Writes a configuration, and has the program open the image through it.
   ///
-  /// Its errors are those of data, and not of flushes, nor of qcow2's metadata: when that is written
-  /// is each tool's own affair, and after a failed flush we write nothing more.
+  /// Its errors are those of data, and not of flushes, nor of qcow2's metadata: when that is
+  /// written is each tool's own affair, and after a failed flush we write nothing more.
   fileprivate mutating func addRules() throws {
     // Our qcow2 node reads the rest of a sector that is written.
     isSectored = kind.format == "qcow2"
@@ -56,7 +56,7 @@ extension IOScript {
     } else {
       text += dataRule()
     }
-    let path = folder.replacingOccurrences(of: "/work/", with: "/rules")
+    let path = folder.replacingOccurrences(of: "/images/", with: "/rules")
     try Data(text.utf8).write(to: URL(filePath: path))
     add(option: "-f", kind.format)
     if chance(3) { add(option: "-t", "writeback") }
@@ -78,7 +78,8 @@ extension IOScript {
   private mutating func dataRule() -> String {
     let event = pick(["read_aio", "write_aio"])
     let type = event.contains("read") ? "read" : "write"
-    return "[inject-error]\nevent = \"\(event)\"\niotype = \"\(type)\"\nonce = \"on\"\n" + common()
+    return "[inject-error]\nevent = \"\(event)\"\niotype = \"\(type)\"\nonce = \"on\"\n"
+      + common()
   }
 
   private mutating func common() -> String {
