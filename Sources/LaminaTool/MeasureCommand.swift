@@ -36,7 +36,7 @@ enum MeasureCommand {
     if let file {
       let source = try await open(ImageName(file, parsed), snapshot, parsed, session)
       do {
-        let measurer = try measurer(parsed)
+        let measurer = try measurer(tool, parsed)
         measure = try await measurer.measure(source.contents, bitmapsOf: source.image)
       } catch {
         try? await source.close(session.graph)
@@ -44,7 +44,7 @@ enum MeasureCommand {
       }
       try await source.close(session.graph)
     } else {
-      measure = try measurer(parsed).measure(length: size ?? 0)
+      measure = try measurer(tool, parsed).measure(length: size ?? 0)
     }
     report(tool, measure, isJSON)
     return 0
@@ -118,7 +118,9 @@ enum MeasureCommand {
 
   // MARK: - The target
 
-  private static func measurer(_ parsed: OptionParser.Result) throws -> ImageMeasurer {
+  private static func measurer(
+    _ tool: Tool, _ parsed: OptionParser.Result
+  ) throws -> ImageMeasurer {
     let format = parsed.value("O") ?? "raw"
     switch format {
     case "qcow2", "raw": break
@@ -128,8 +130,24 @@ enum MeasureCommand {
     default: throw ToolFailure(message: "Unknown file format '\(format)'")
     }
     var request = ImageRequest(path: format, format: format)
-    try request.take(parsed.all("o"))
+    do throws(ToolFailure) {
+      try request.take(parsed.all("o"))
+    } catch {
+      throw ToolFailure(
+        message: "\(wrongOption(error.message, format))\n\(tool.name): "
+          + "Invalid options for file format '\(format)'")
+    }
     return format == "raw" ? .raw : try request.imageOptions(0).measurer()
+  }
+
+  /// What is said of an option's value.
+  private static func wrongOption(_ message: String, _ format: String) -> String {
+    let prefix = "\(format): "
+    if message.hasPrefix(prefix) { return String(message.dropFirst(prefix.count)) }
+    guard message.hasPrefix("Invalid image size") else { return message }
+    return "Parameter 'size' expects a non-negative number below 2^64\n"
+      + "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
+      + "and exabytes, respectively."
   }
 
   private static func report(_ tool: Tool, _ measure: ImageMeasure, _ isJSON: Bool) {
