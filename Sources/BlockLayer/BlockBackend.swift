@@ -44,11 +44,13 @@ public final class BlockBackend: Sendable {
     try await checkedNode(range).read(range, into: &buffer)
   }
 
-  /// Writes `bytes`, which have the length of `range`.
-  public func write(_ range: ByteRange, from bytes: RawSpan) async throws(BlockError) {
+  /// Writes `bytes`, which have the length of `range`; durably with `forceUnitAccess`.
+  public func write(
+    _ range: ByteRange, from bytes: RawSpan, forceUnitAccess: Bool = false
+  ) async throws(BlockError) {
     if !door.tryEnter() { await door.enter() }
     defer { door.leave() }
-    try await checkedNode(range).write(range, from: bytes)
+    try await checkedNode(range).write(range, from: bytes, forceUnitAccess: forceUnitAccess)
   }
 
   /// Writes the clusters of `range`, compressed where that makes them smaller; see
@@ -59,11 +61,16 @@ public final class BlockBackend: Sendable {
     try await checkedNode(range).writeCompressed(range, from: bytes)
   }
 
-  /// Makes `range` read as zeros; `mayUnmap` allows giving up the space.
-  public func writeZeroes(_ range: ByteRange, mayUnmap: Bool = false) async throws(BlockError) {
+  /// Makes `range` read as zeros, durably with `forceUnitAccess`; `mayUnmap` allows giving up the
+  /// space, and `mayFallBack` writing data where the driver has no better way.
+  public func writeZeroes(
+    _ range: ByteRange, mayUnmap: Bool = false, mayFallBack: Bool = true,
+    forceUnitAccess: Bool = false
+  ) async throws(BlockError) {
     if !door.tryEnter() { await door.enter() }
     defer { door.leave() }
-    try await checkedNode(range).writeZeroes(range, mayUnmap: mayUnmap)
+    try await checkedNode(range).writeZeroes(
+      range, mayUnmap: mayUnmap, mayFallBack: mayFallBack, forceUnitAccess: forceUnitAccess)
   }
 
   /// Tells that the contents of `range` are no longer needed.

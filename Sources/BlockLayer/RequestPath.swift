@@ -29,21 +29,26 @@ extension BlockNode {
 
   /// Writes `bytes`, which have the length of `range`.
   ///
-  /// Whether or not it fails, every recording bitmap has the range set afterwards.
-  public func write(_ range: ByteRange, from bytes: RawSpan) async throws(BlockError) {
+  /// Whether or not it fails, every recording bitmap has the range set afterwards. With
+  /// `forceUnitAccess` the bytes are durable when it returns.
+  public func write(
+    _ range: ByteRange, from bytes: RawSpan, forceUnitAccess: Bool = false
+  ) async throws(BlockError) {
     precondition(bytes.byteCount == range.count, "a buffer has its request's length")
     guard !range.isEmpty else { return }
     try checkWritable(range)
     if options.detectZeroes != .off, bytes.isZero {
-      try await writeZeroes(range, mayUnmap: options.detectZeroes == .unmap)
+      try await writeZeroes(
+        range, mayUnmap: options.detectZeroes == .unmap, forceUnitAccess: forceUnitAccess)
       return
     }
     defer { didWrite(range) }
     do {
       if takesAsItIs(range) {
         try await driver.write(range, from: bytes)
+        if forceUnitAccess { try await flushWithin() }
       } else {
-        try await writeShaped(range, bytes)
+        try await writeShaped(range, bytes, forceUnitAccess: forceUnitAccess)
       }
     } catch {
       throw error.at(node: name, range)
@@ -52,13 +57,20 @@ extension BlockNode {
 
   /// Makes `range` read as zeros, by the driver's own means or by writing zeros.
   ///
-  /// `mayUnmap` allows giving up the space.
-  public func writeZeroes(_ range: ByteRange, mayUnmap: Bool = false) async throws(BlockError) {
+  /// `mayUnmap` allows giving up the space; without `mayFallBack` it throws `unsupported` where the
+  /// driver has no better way than data. With `forceUnitAccess` the zeros are durable when it
+  /// returns.
+  public func writeZeroes(
+    _ range: ByteRange, mayUnmap: Bool = false, mayFallBack: Bool = true,
+    forceUnitAccess: Bool = false
+  ) async throws(BlockError) {
     guard !range.isEmpty else { return }
     try checkWritable(range)
     defer { didWrite(range) }
     do {
-      try await zeroShaped(range, mayUnmap: mayUnmap && options.discard == .unmap)
+      try await zeroShaped(
+        range, mayUnmap: mayUnmap && options.discard == .unmap, mayFallBack: mayFallBack,
+        forceUnitAccess: forceUnitAccess)
     } catch {
       throw error.at(node: name, range)
     }
@@ -107,6 +119,16 @@ extension BlockNode {
       try await edge.node.flush()
     }
     flushedWrites.store(written, ordering: .releasing)
+  }
+
+  /// The flush with which a write under way becomes durable.
+  ///
+  /// The write counts only when it is over. So `flush_to_disk` is raised for those before it, as
+  /// QEMU does it; what lies below has its own count, and is synced. A driver with nothing below is
+  /// told of this write first, or its bytes would not be.
+  func flushWithin() async throws(BlockError) {
+    if driver.children.isEmpty { writes.add(1, ordering: .releasing) }
+    try await flush()
   }
 
   /// Tells the node's own driver of an event, if it listens.

@@ -55,12 +55,15 @@ extension BlockNode {
 
   // MARK: - Writes
 
-  func writeShaped(_ range: ByteRange, _ bytes: RawSpan) async throws(BlockError) {
+  func writeShaped(
+    _ range: ByteRange, _ bytes: RawSpan, forceUnitAccess: Bool
+  ) async throws(BlockError) {
     let held = await holdBlocks(of: range)
     defer { letGo(held) }
     await raise(.pwritev)
     do {
       try await writePieces(of: range, bytes)
+      if forceUnitAccess { try await flushWithin() }
     } catch {
       await raise(.pwritevDone)
       throw error
@@ -68,7 +71,9 @@ extension BlockNode {
     await raise(.pwritevDone)
   }
 
-  func zeroShaped(_ range: ByteRange, mayUnmap: Bool) async throws(BlockError) {
+  func zeroShaped(
+    _ range: ByteRange, mayUnmap: Bool, mayFallBack: Bool, forceUnitAccess: Bool
+  ) async throws(BlockError) {
     let held = await holdBlocks(of: range)
     defer { letGo(held) }
     await raise(.pwritevZero)
@@ -76,9 +81,10 @@ extension BlockNode {
     while !rest.isEmpty {
       let piece = nextPiece(
         of: rest, longest: limits.maxWriteZeroes, unit: limits.zeroesAlignment)
-      try await zeroPiece(piece, mayUnmap)
+      try await zeroPiece(piece, mayUnmap, mayFallBack)
       rest = rest.dropFirst(piece.count)
     }
+    if forceUnitAccess { try await flushWithin() }
     await raise(.pwritevDone)
   }
 
@@ -101,13 +107,15 @@ extension BlockNode {
     }
   }
 
-  private func zeroPiece(_ piece: ByteRange, _ mayUnmap: Bool) async throws(BlockError) {
+  private func zeroPiece(
+    _ piece: ByteRange, _ mayUnmap: Bool, _ mayFallBack: Bool
+  ) async throws(BlockError) {
     if isAligned(piece) {
       do {
         try await driver.writeZeroes(piece, mayUnmap: mayUnmap)
         return
       } catch {
-        guard error.code == .unsupported else { throw error }
+        guard error.code == .unsupported, mayFallBack else { throw error }
       }
     }
     // The driver has no better way than data.

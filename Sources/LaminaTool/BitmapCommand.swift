@@ -12,6 +12,15 @@ struct BitmapCommand: ParsableCommand {
       List.self, Dump.self, Add.self, Remove.self, Clear.self, Enable.self, Disable.self,
     ])
 
+  /// Whether the words of a call are those of our own verbs, and not of qemu-img's.
+  static func knows(_ words: [String]) -> Bool {
+    guard let first = words.first(where: { !$0.hasPrefix("-") }) else {
+      return words.allSatisfy { ["-h", "--help"].contains($0) }
+    }
+    return first == words.first
+      && (["help"] + configuration.subcommands.map { $0._commandName }).contains(first)
+  }
+
   struct List: ToolVerb {
     static let configuration = CommandConfiguration(abstract: "Tell which bitmaps an image has.")
     @Argument(help: "The image.") var file: String

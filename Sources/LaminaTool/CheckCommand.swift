@@ -6,23 +6,22 @@ internal import Lamina
 /// Exit status 0: clean, 1: it could not be checked, 2: corruptions, 3: leaks only, 63: the format
 /// has no check.
 enum CheckCommand {
-  static let options = OptionParser("f:format= :output= q:quiet U:force-share r:repair=")
+  static let options = OptionParser(
+    "f:format= r:repair= :output= :object= :image-opts U:force-share q T=")
 
   @Sendable static func run(_ tool: Tool, _ words: [String]) async throws -> Int32 {
-    let parsed = try options.parse(words)
-    if parsed.has("help") {
-      tool.console.print(
-        "lamina check [-q] [-f FMT] [--output=human|json] [-r leaks|all] [-U] FILE")
-      return 0
+    var repair: ImageRepair?
+    let parsed = try options.parse(words, of: tool) { name, value in
+      if name == "repair" { repair = try Self.repair(value) }
     }
     guard let path = parsed.operands.first, parsed.operands.count == 1 else {
       throw ToolFailure.usage("Expecting one image file name")
     }
-    let repair = try repair(parsed.value("repair"))
     let isJSON = try Output.isJSON(parsed.value("output"))
+    _ = try CacheMode.ignoresFlush(parsed.value("T"), "source cache option")
     let session = try ImageSession(tool)
     let node = try await session.open(
-      path, format: parsed.value("format"), readOnly: repair == nil,
+      ImageName(path, parsed), format: parsed.value("format"), readOnly: repair == nil,
       forceShare: parsed.has("force-share"), backing: .ignore, isForCheck: true)
     guard let image = node.driver as? any CheckableImage else {
       tool.console.complain("\(tool.name): This image format does not support checks")
@@ -38,30 +37,42 @@ enum CheckCommand {
       throw error.prefixed("Check failed")
     }
     try await session.graph.close(node)
-    if isJSON {
-      for finding in repaired?.findings ?? [] { tool.console.complain(finding.message) }
+    let isQuiet = parsed.has("q")
+    if let repaired { report(tool, repaired, isQuiet: isQuiet || isJSON) }
+    if repaired?.isIdle != true {
+      for finding in result.findings { tool.console.complain(finding.message) }
+    }
+    if isJSON, !isQuiet {
       tool.console.print(json(result, repaired, path, node.driver.driverName).pretty())
-    } else if !parsed.has("quiet") {
-      if let repaired { report(tool, repaired) }
+    } else if !isQuiet {
       report(tool, result)
     }
+    return status(result)
+  }
+
+  private static func status(_ result: ImageCheck) -> Int32 {
     if result.checkErrors > 0 { return 1 }
     return result.corruptions > 0 ? 2 : result.leaks > 0 ? 3 : 0
   }
 
-  private static func repair(_ word: String?) throws(ToolFailure) -> ImageRepair? {
+  private static func repair(_ word: String) throws(ToolFailure) -> ImageRepair {
     switch word {
-    case nil: nil
     case "leaks": .leaks
     case "all": .all
     default:
-      throw .usage("Unknown option value for -r (expecting 'leaks' or 'all'): \(word ?? "")")
+      throw .usage("Unknown option value for -r (expecting 'leaks' or 'all'): \(word)")
     }
   }
 
-  private static func report(_ tool: Tool, _ repaired: ImageRepairResult) {
-    for finding in repaired.findings { tool.console.complain(finding.message) }
-    guard repaired.leaksFixed + repaired.corruptionsFixed > 0 else { return }
+  private static func report(_ tool: Tool, _ repaired: ImageRepairResult, isQuiet: Bool) {
+    let messages = repaired.findings.map(\.message)
+    let firstRepair = messages.firstIndex { $0.hasPrefix(repairedCluster) } ?? messages.count
+    for message in messages[..<firstRepair] { tool.console.complain(message) }
+    for message in messages where message.hasPrefix(repairedCluster) {
+      tool.console.complain(found(message))
+    }
+    for message in messages[firstRepair...] { tool.console.complain(message) }
+    guard !isQuiet, !repaired.isIdle else { return }
     tool.console.print(
       "The following inconsistencies were found and repaired:\n\n"
         + "    \(repaired.leaksFixed) leaked clusters\n"
@@ -69,8 +80,18 @@ enum CheckCommand {
         + "Double checking the fixed image now...")
   }
 
+  private static let repairedCluster = "Repairing cluster "
+
+  /// What was wrong with a cluster whose refcount was repaired: qemu-img tells of all of them
+  /// before it repairs the first.
+  private static func found(_ repair: String) -> String {
+    let numbers = repair.split(whereSeparator: { !$0.isNumber }).compactMap { UInt64($0) }
+    let isLeak = numbers.count == 3 && numbers[1] > numbers[2]
+    return (isLeak ? "Leaked cluster " : "ERROR cluster ")
+      + repair.dropFirst(repairedCluster.count)
+  }
+
   private static func report(_ tool: Tool, _ result: ImageCheck) {
-    for finding in result.findings { tool.console.complain(finding.message) }
     if result.corruptions == 0, result.leaks == 0, result.checkErrors == 0 {
       tool.console.print("No errors were found on the image.")
     }
@@ -101,7 +122,7 @@ enum CheckCommand {
   }
 
   private static func percent(_ part: Int, _ whole: Int) -> String {
-    let hundredths = Int((Double(part) * 10000 / Double(whole)).rounded())
+    let hundredths = Int((Double(part) * 10000 / Double(whole)).rounded(.toNearestOrEven))
     return "\(hundredths / 100).\(hundredths % 100 < 10 ? "0" : "")\(hundredths % 100)"
   }
 
@@ -113,7 +134,7 @@ enum CheckCommand {
       if value > 0 { fields.append((key, .number(value))) }
     }
     add("compressed-clusters", result.compressedClusters)
-    fields.append(("total-clusters", .number(result.totalClusters)))
+    add("total-clusters", result.totalClusters)
     add("corruptions", result.corruptions)
     add("corruptions-fixed", repaired?.corruptionsFixed ?? 0)
     fields.append(("check-errors", .number(result.checkErrors)))
@@ -125,4 +146,9 @@ enum CheckCommand {
     add("fragmented-clusters", result.fragmentedClusters)
     return .object(fields)
   }
+}
+
+extension ImageRepairResult {
+  /// Whether nothing was repaired.
+  fileprivate var isIdle: Bool { leaksFixed + corruptionsFixed == 0 }
 }

@@ -120,8 +120,11 @@ struct ToolFailure: Error {
   /// Whether a hint at `--help` follows.
   var hintsAtHelp = false
 
+  /// What the C library says of a wrong option.
+  var libraryMessage: String?
+
   /// A wrong call: the message, and where to find help.
-  static func usage(_ message: String) -> ToolFailure {
-    ToolFailure(message: message, hintsAtHelp: true)
+  static func usage(_ message: String, library: String? = nil) -> ToolFailure {
+    ToolFailure(message: message, hintsAtHelp: true, libraryMessage: library)
   }
 }

@@ -24,9 +24,21 @@ struct ImageSession: Sendable {
     graph = BlockGraph(world: world, policy: policy)
   }
 
-  /// Opens the image at `path`; errors say which.
+  /// Opens the image at `path`, or whatever else that names; errors say which.
   func open(
     _ path: String, format: String?, readOnly: Bool = true, forceShare: Bool = false,
+    backing: OpenOptions.Backing = .fromImage, isForCheck: Bool = false,
+    confinement: FilePath? = nil, ignoresFlush: Bool = false, snapshot: SnapshotReference? = nil
+  ) async throws(BlockError) -> BlockNode {
+    try await open(
+      ImageName(path), format: format, readOnly: readOnly, forceShare: forceShare,
+      backing: backing, isForCheck: isForCheck, confinement: confinement,
+      ignoresFlush: ignoresFlush, snapshot: snapshot)
+  }
+
+  /// Opens the image that `name` names; errors say which.
+  func open(
+    _ name: ImageName, format: String?, readOnly: Bool = true, forceShare: Bool = false,
     backing: OpenOptions.Backing = .fromImage, isForCheck: Bool = false,
     confinement: FilePath? = nil, ignoresFlush: Bool = false, snapshot: SnapshotReference? = nil
   ) async throws(BlockError) -> BlockNode {
@@ -37,36 +49,25 @@ struct ImageSession: Sendable {
     options.node.discard = .unmap
     options.node.ignoresFlush = ignoresFlush
     options.snapshot = snapshot
-    do {
-      if format == nil {
-        options.format = try await probe(path, options)
-        options.isFormatGuessed = true
-      }
-      return try await graph.open(path, options)
-    } catch {
-      throw error.prefixed("Could not open '\(OpenPolicy.printable(path))'")
-    }
+    return try await build(name, options).node
   }
 
-  /// The format of a file whose format nobody said.
+  /// Opens the image that `name` names, and says how its name is shown; errors say which.
   ///
-  /// A raw one is warned of when it would be written.
-  private func probe(_ path: String, _ options: OpenOptions) async throws(BlockError) -> String {
-    var fileOptions = options
-    fileOptions.format = "file"
-    fileOptions.snapshot = nil
-    fileOptions.isReadOnly = true
-    let file = try await graph.open(path, fileOptions)
-    let format = try await graph.probe(file)
-    try await graph.close(file)
-    if format == "raw", !options.isReadOnly {
-      tool.console.complain(
-        "WARNING: Image format was not specified for '\(OpenPolicy.printable(path))' and probing "
-          + "guessed raw.\n         Automatically detecting the format is dangerous for raw "
-          + "images, write operations on block 0 will be restricted.\n"
-          + "         Specify the 'raw' format "
-          + "explicitly to remove the restrictions.")
+  /// With `leavesFormat` only what is below the image is opened.
+  func build(
+    _ name: ImageName, _ options: OpenOptions, leavesFormat: Bool = false
+  ) async throws(BlockError) -> NodeBuilder.Built {
+    guard !name.isOptionList || options.format == nil else {
+      throw BlockError(
+        .invalidArgument, "--image-opts and --format are mutually exclusive")
     }
-    return format
+    var builder = NodeBuilder(tool: tool, graph: graph, options: options)
+    builder.leavesFormat = leavesFormat
+    do {
+      return try await builder.open(name)
+    } catch {
+      throw error.prefixed("Could not open '\(OpenPolicy.printable(name.text))'")
+    }
   }
 }

@@ -1,6 +1,6 @@
 /// JSON in the order and the shape in which qemu's tools print it: objects keep their order, four
 /// spaces a level.
-indirect enum JSONText {
+indirect enum JSONText: Sendable {
   case string(String)
   case number(Int)
   case bool(Bool)

@@ -1,69 +1,88 @@
 internal import Execution
 internal import Lamina
 
-/// The words that `lamina` knows, and what becomes of their errors.
+/// The words that the tool knows, and what becomes of their errors.
 struct Tool: Sendable {
   let console: Console
+  /// As which tool it was called.
+  var persona = Persona.lamina
+  /// The command that is run; its name stands before its words.
+  private(set) var verb = ""
+
+  init(console: Console, persona: Persona = .lamina) {
+    self.console = console
+    self.persona = persona
+  }
+
   /// The name it is called by.
-  let name = "lamina"
+  var name: String { persona.name }
 
-  /// A command: its words after the first, to an exit status.
-  typealias Command = @Sendable (Tool, [String]) async throws -> Int32
+  /// The commands that it has.
+  var commands: [ToolCommand] {
+    persona.kind == .image ? ToolCommand.image : ToolCommand.lamina
+  }
 
-  static let commands: [(name: String, summary: String, run: Command)] = [
-    ("create", "make an image", CreateCommand.run),
-    ("info", "tell what an image is", InfoCommand.run),
-    ("check", "look for leaks and corruptions", CheckCommand.run),
-    ("compare", "compare the contents of two images", CompareCommand.run),
-    ("measure", "tell how large an image would become", MeasureCommand.run),
-    ("map", "tell where an image's bytes are", MapCommand.run),
-    ("resize", "change the size of a disk", ResizeCommand.run),
-    ("amend", "change the properties of an image", AmendCommand.run),
-    ("convert", "copy images to another, of any format", ConvertCommand.run),
-    ("commit", "bring what an overlay has into its backing file", CommitCommand.run),
-    ("snapshot", "list, create, apply and delete internal snapshots", SnapshotCommand.run),
-    ("rebase", "change the backing file that an image names", RebaseCommand.run),
-    ("io", "read and write an image", IOCommand.run),
-    (
-      "bitmap", "list and draw an image's dirty bitmaps",
-      { try await $0.perform(BitmapCommand.self, $1) }
-    ),
-    ("backup", "full and incremental backups", { try await $0.perform(BackupCommand.self, $1) }),
+  private static let options = [
+    OptionParser.Option(name: "help", letter: "h", word: "help", takesValue: false),
+    OptionParser.Option(name: "version", letter: "V", word: "version", takesValue: false),
+    OptionParser.Option(name: "trace", letter: "T", word: "trace", takesValue: true),
   ]
 
   /// Runs the command that `words` name, in a World of its own.
   func run(_ words: [String]) -> Int32 {
-    guard let first = words.first else {
-      console.complain("\(name): Not enough arguments")
-      console.complain("Try '\(name) --help' for more information")
-      return 1
+    if persona.kind == .exerciser { return run(IOCommand.run, named: name, words) }
+    var scanner = OptionScanner(Self.options, [name] + words, stopsAtOperand: true)
+    while let event = scanner.advance() {
+      switch event {
+      case .option(name: "help", _):
+        printHelp()
+        return 0
+      case .option(name: "version", _):
+        for line in persona.versionLines { console.print(line) }
+        return 0
+      case .option: continue  // We trace nothing.
+      case .unknown(let mistake): return complain(usage: "unrecognized option '\(mistake.word)'")
+      case .missing(let mistake):
+        return complain(usage: "missing argument for option '\(mistake.word)'")
+      }
     }
-    if ["--help", "-h", "help"].contains(first) {
+    guard let first = scanner.rest.first else { return complain(usage: "Not enough arguments") }
+    if persona.kind == .lamina, first == "help" {
       printHelp()
       return 0
     }
-    if ["--version", "-V"].contains(first) {
-      console.print("lamina version \(Tool.version)")
-      return 0
+    guard let command = commands.first(where: { $0.name == first }) else {
+      return complain(usage: "Command not found: \(first)")
     }
-    guard let command = Tool.commands.first(where: { $0.name == first }) else {
-      console.complain("\(name): Command not found: \(first)")
-      console.complain("Try '\(name) --help' for more information")
-      return 1
-    }
-    let world = World.threaded()
-    return world.runBlocking { await execute(command.run, Array(words.dropFirst())) }
+    return run(command.run, named: first, Array(scanner.rest.dropFirst()))
   }
 
-  /// The version of the tool.
-  static let version = "0.1.0"
+  private func complain(usage message: String) -> Int32 {
+    complain(ToolFailure.usage(message))
+    return 1
+  }
 
-  private func execute(_ command: Command, _ words: [String]) async -> Int32 {
+  /// Says why a command ended.
+  func complain(_ failure: ToolFailure) {
+    console.complain("\(name): \(failure.message)")
+    if failure.hintsAtHelp { console.complain("Try '\(name) --help' for more information") }
+  }
+
+  private func run(_ run: @escaping ToolCommand.Run, named verb: String, _ words: [String]) -> Int32
+  {
+    var tool = self
+    tool.verb = verb
+    return World.threaded().runBlocking { await tool.execute(run, words) }
+  }
+
+  private func execute(_ run: ToolCommand.Run, _ words: [String]) async -> Int32 {
     do {
-      return try await command(self, words)
+      return try await run(self, words)
+    } catch is HelpRequest {
+      printHelp()
+      return 0
     } catch let failure as ToolFailure {
-      console.complain("\(name): \(failure.message)")
-      if failure.hintsAtHelp { console.complain("Try '\(name) --help' for more information") }
+      complain(failure)
       return failure.status
     } catch let error as BlockError {
       console.complain("\(name): \(error.message)")
@@ -71,16 +90,5 @@ struct Tool: Sendable {
       console.complain("\(name): \(error)")
     }
     return 1
-  }
-
-  private func printHelp() {
-    console.print("usage: \(name) COMMAND [OPTIONS] …")
-    console.print("")
-    for command in Tool.commands {
-      let padding = String(repeating: " ", count: max(1, 10 - command.name.count))
-      console.print("  \(command.name)\(padding)\(command.summary)")
-    }
-    console.print("")
-    console.print("create … io take qemu-img's and qemu-io's options; see README.md for examples.")
   }
 }

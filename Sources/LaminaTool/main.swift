@@ -2,5 +2,7 @@ internal import Execution
 
 // A plain function: an asynchronous main would sit on the main actor, and each request would hop.
 let console = Console.standard
-let status = Tool(console: console).run(Array(CommandLine.arguments.dropFirst()))
+let persona = Persona(calledAs: CommandLine.arguments.first ?? "")
+let status = Tool(console: console, persona: persona).run(
+  Array(CommandLine.arguments.dropFirst()))
 console.exit(status)

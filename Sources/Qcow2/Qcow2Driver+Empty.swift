@@ -37,7 +37,7 @@ extension Qcow2Driver: EmptyableImage {
   private func switchToEmptyTable() async throws(BlockError) -> [UInt64] {
     let count = tables.withLock { $0.l1.count }
     guard count > 0 else { return [] }
-    await raise(.l1GrowAllocTable)
+    await raise(.emptyImagePrepare)
     let clusters = geometry.clusterCount(forBytes: count * 8)
     let place = try await allocate(clusters, minimum: clusters)
     let old = tables.withLock { $0.emptyL1(movedTo: place) }

@@ -32,6 +32,7 @@ extension Qcow2Driver {
         in: node, context)
     }
     let l1 = try await readTable(header.l1TableRange, of: node)
+    if !isReadOnly { await node.raise(.reftableLoad) }
     let refcountTable = isReadOnly ? [] : try await readTable(header.refcountTableRange, of: node)
     let tables = Tables(
       header: cluster, l1: l1, refcountTable: refcountTable, fileLength: node.length)

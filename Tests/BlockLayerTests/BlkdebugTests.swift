@@ -272,4 +272,60 @@ import Testing
       #expect(error?.code == .notFound)
     }
   }
+
+  @Test func removingABreakpointThatHasFiredLetsItsRequestGoAndSaysThatThereIsNone() async throws {
+    try await onDisk([]) { disk in
+      disk.debug.addBreakpoint(.readAio, tag: "A")
+      await withTaskGroup { group in
+        group.addTask { #expect(await disk.read() == nil) }
+        await disk.debug.waitForBreakpoint("A")
+        let error = await failure { try disk.debug.removeBreakpoint("A") }
+        #expect(error?.code == .notFound)
+      }
+    }
+  }
+
+  @Test func aRequestAtSeveralBreakpointsGoesOnWhenEachHasLetItGo() async throws {
+    try await onDisk([]) { disk in
+      let seen = Notes()
+      disk.debug.observeStops { seen.note("\($0)") }
+      disk.debug.addBreakpoint(.writeAio, tag: "A")
+      disk.debug.addBreakpoint(.writeAio, tag: "B")
+      await withTaskGroup { group in
+        group.addTask { #expect(await disk.write() == nil) }
+        await disk.debug.waitForBreakpoint("A")
+        #expect(throws: Never.self) { try disk.debug.resume("A") }
+        #expect(await disk.read() == nil)
+        #expect(disk.debug.isStopped(at: "B") && !disk.debug.isStopped(at: "A"))
+        #expect(throws: Never.self) { try disk.debug.resume("B") }
+      }
+      #expect(
+        seen.all == [
+          "stopped(\"B\")", "stopped(\"A\")", "resumed(\"A\")", "resumed(\"B\")",
+        ])
+      #expect(!disk.debug.hasBreakpoints)
+    }
+  }
+
+  @Test func ofSeveralRequestsUnderOneTagTheLastToStopGoesOnFirst() async throws {
+    try await onDisk([]) { disk in
+      let ended = Notes()
+      await withTaskGroup { group in
+        for index in 0..<2 {
+          disk.debug.addBreakpoint(index == 0 ? .readAio : .writeAio, tag: "A")
+          group.addTask {
+            let failure = index == 0 ? await disk.read() : await disk.write()
+            #expect(failure == nil)
+            ended.note("\(index)")
+          }
+          while disk.debug.stopCount(at: "A") == index { await disk.node.world.yield() }
+        }
+        for _ in 0..<2 {
+          #expect(throws: Never.self) { try disk.debug.resume("A") }
+          await group.next()
+        }
+      }
+      #expect(ended.all == ["1", "0"])
+    }
+  }
 }

@@ -209,6 +209,39 @@ import Testing
     }
   }
 
+  @Test func forcedUnitAccessMakesAWriteDurable() async throws {
+    try await simulated { world in
+      let graph = BlockGraph(world: world, registry: .base)
+      let driver = StrictDriver(world, length: 4096)
+      let file = try graph.addNode(driver)
+      let node = try graph.addNode(RawDriver(file: file))
+      for node in [file, node] {
+        try await node.write(pattern(10), at: 0)
+        try await node.write(
+          ByteRange(0, 10), from: pattern(10).span.bytes, forceUnitAccess: true)
+        try await node.writeZeroes(ByteRange(0, 10), forceUnitAccess: true)
+        #expect(
+          driver.notes == ["write 0+10", "write 0+10", "sync", "zero 0+10", "sync"])
+        driver.log.clear()
+      }
+    }
+  }
+
+  @Test func zeroesThatMayNotFallBackAreRefusedWhereDataWouldBeWritten() async throws {
+    try await simulated { world in
+      let graph = BlockGraph(world: world, registry: .base)
+      let driver = StrictDriver(world, length: 4096, zeroes: false)
+      let node = try graph.addNode(driver)
+      let error = await failure {
+        try await node.writeZeroes(ByteRange(0, 512), mayFallBack: false)
+      }
+      #expect(error?.code == .unsupported)
+      #expect(driver.notes == [])
+      try await node.writeZeroes(ByteRange(0, 512))
+      #expect(driver.notes == ["write 0+512"])
+    }
+  }
+
   @Test func afterAFailedFlushTheNodeOnlyReads() async throws {
     try await simulated { world in
       let graph = BlockGraph(world: world, registry: .base)

@@ -94,12 +94,10 @@ public final class BlkdebugDriver: DebugEventSink {
 
   /// Lets the rules for `event` act; returns when no breakpoint holds the caller.
   public func raise(_ event: DebugEvent) async {
-    guard let tag = state.withLock({ $0.happen(event) }) else { return }
+    let tags = state.withLock { $0.happen(event) }
+    guard !tags.isEmpty else { return }
     await withCheckedContinuation { (request: CheckedContinuation<Void, Never>) in
-      let watchers = state.withLock { state in
-        state.suspended.append((tag, request))
-        return state.takeWatchers(of: tag)
-      }
+      let watchers = state.withLock { $0.suspend(request, under: tags) }
       for watcher in watchers { watcher.resume() }
     }
   }
@@ -108,6 +106,9 @@ public final class BlkdebugDriver: DebugEventSink {
   public var currentState: Int { state.withLock { $0.number } }
 
   /// Stops the next request at which `event` happens, until it is resumed by its `tag`.
+  ///
+  /// A request that comes upon several breakpoints at once is stopped under all of their tags, the
+  /// newest first, and goes on when it was resumed by each.
   ///
   /// Source: qemu-io's command `break`.
   public func addBreakpoint(_ event: DebugEvent, tag: String) {
@@ -120,7 +121,7 @@ public final class BlkdebugDriver: DebugEventSink {
   public func waitForBreakpoint(_ tag: String) async {
     await withCheckedContinuation { (watcher: CheckedContinuation<Void, Never>) in
       let isThere = state.withLock { state in
-        if state.suspended.contains(where: { $0.tag == tag }) { return true }
+        if state.isStopped(at: tag) { return true }
         state.watchers.append((tag, watcher))
         return false
       }
@@ -129,41 +130,68 @@ public final class BlkdebugDriver: DebugEventSink {
   }
 
   /// Whether a request is stopped under `tag`.
-  public func isStopped(at tag: String) -> Bool {
-    state.withLock { state in state.suspended.contains { $0.tag == tag } }
+  public func isStopped(at tag: String) -> Bool { state.withLock { $0.isStopped(at: tag) } }
+
+  /// How many requests are stopped under `tag`.
+  public func stopCount(at tag: String) -> Int {
+    state.withLock { state in state.suspended.count { $0.tag == tag } }
   }
 
-  /// Lets the request that has been stopped longest under `tag` go on; throws `notFound` when there
-  /// is none.
+  /// Whether a breakpoint waits for a request, or holds one.
+  public var hasBreakpoints: Bool {
+    state.withLock { !$0.breakpoints.isEmpty || !$0.suspended.isEmpty }
+  }
+
+  /// Lets the request that was stopped last under `tag` go on; throws `notFound` when there is
+  /// none.
   ///
   /// Source: qemu-io's command `resume`.
   public func resume(_ tag: String) throws(BlockError) {
-    let request = state.withLock { state -> CheckedContinuation<Void, Never>? in
-      guard let index = state.suspended.firstIndex(where: { $0.tag == tag }) else { return nil }
-      return state.suspended.remove(at: index).request
-    }
-    guard let request else {
+    let (wasThere, request) = state.withLock { state in state.letGoOfLast { $0 == tag } }
+    guard wasThere else {
       throw BlockError(.notFound, "no request is stopped at '\(OpenPolicy.printable(tag))'")
     }
-    request.resume()
+    request?.resume()
   }
 
   /// Removes the breakpoints of `tag`, and lets all requests that are stopped there go on; throws
-  /// `notFound` when there is neither.
+  /// `notFound` when there was no breakpoint that still waited for a request.
   ///
   /// Source: qemu-io's command `remove_break`.
   public func removeBreakpoint(_ tag: String) throws(BlockError) {
     let (wasThere, requests) = state.withLock { state in
       let before = state.breakpoints.count
       state.breakpoints.removeAll { $0.tag == tag }
-      let requests = state.suspended.filter { $0.tag == tag }.map(\.request)
-      state.suspended.removeAll { $0.tag == tag }
-      return (before != state.breakpoints.count || !requests.isEmpty, requests)
+      return (before != state.breakpoints.count, state.letGo { $0 == tag })
     }
+    for request in requests { request.resume() }
     guard wasThere else {
       throw BlockError(.notFound, "there is no breakpoint '\(OpenPolicy.printable(tag))'")
     }
+  }
+
+  /// Removes all breakpoints and lets every request go on, as before closing.
+  public func removeAllBreakpoints() {
+    let requests = state.withLock { state in
+      state.breakpoints = []
+      return state.letGo { _ in true }
+    }
     for request in requests { request.resume() }
+  }
+
+  /// What happened to a request at a breakpoint, with the breakpoint's tag.
+  public enum Stop: Hashable, Sendable {
+    /// It was stopped.
+    case stopped(String)
+    /// It goes on, unless another breakpoint holds it too.
+    case resumed(String)
+  }
+
+  /// Has `observer` told of requests that stop and go on, in their order; nil ends that.
+  ///
+  /// It is called with the filter's lock held: it must neither block nor ask the filter anything.
+  public func observeStops(_ observer: (@Sendable (Stop) -> Void)?) {
+    state.withLock { $0.observer = observer }
   }
 }
 

@@ -154,7 +154,8 @@ extension FileDriver {
     guard facts.kind == .regular || (acceptsDevices && facts.kind == .blockDevice) else {
       throw BlockError(
         .invalidArgument,
-        "'file' driver requires '\(OpenPolicy.printable(host.path.string))' to be a regular file")
+        "'file' driver requires '\(OpenPolicy.printable(host.path.string))' to be a regular file",
+        errno: facts.kind == .directory ? .isDirectory : nil)
     }
     switch locking {
     case .locked: try host.lock(isWritable ? .imageWriter : .imageReader)

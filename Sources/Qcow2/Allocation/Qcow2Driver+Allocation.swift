@@ -23,6 +23,7 @@ extension Qcow2Driver {
     -> ClusterRun
   {
     await raise(.clusterAlloc)
+    await raise(.refblockAlloc)
     var position = 0
     return try await withRefcounts { tables throws(BlockError) in
       try tables.allocate(count, minimum: minimum, from: &position)

@@ -28,6 +28,8 @@ extension Qcow2Driver {
     switch state {
     case .writable: return
     case .absent:
+      await raise(.clusterAlloc)
+      await raise(.refblockAlloc)
       try await withRefcounts { tables throws(BlockError) in try tables.addTable(l1Index) }
     case .shared: try await copyTable(l1Index)
     }
@@ -54,6 +56,7 @@ extension Qcow2Driver {
         var buffer = IOBuffer(byteCount: geometry.clusterSize)
         var bytes = buffer.mutableBytes
         let node = file.node
+        await raise(.l2AllocCowRead)
         try await node.read(ByteRange(offset: old, count: bytes.byteCount), into: &bytes)
         await raise(.l2AllocWrite)
         let copy = copyForOneOwner(bytes.bytes)

@@ -161,6 +161,7 @@ extension Qcow2Driver {
       try await node.write(place, from: bytes)
     } else if area.count <= max(Qcow2Limits.mergedWrite, geometry.clusterSize) {
       let merged = try await merged(area, data, bytes)
+      if area.count > data.count { await raise(.cowWrite) }
       try await node.write(ByteRange(offset: host, count: area.count), from: merged.bytes)
     } else {
       try await copyOld(head, to: host)

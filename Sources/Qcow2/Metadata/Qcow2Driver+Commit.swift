@@ -99,7 +99,7 @@ extension Qcow2Driver {
     #if !MUTANT_L1_WITH_NEW_TABLE
     if !plan.l1.isNothing { try await flushFile() }
     #endif
-    try await write(plan.l1, at: plan.l1Offset, .l1Update) {
+    try await write(plan.l1, at: plan.l1Offset, .l1) {
       (cluster: inout HeaderCluster, entries) in
       cluster.header.l1TableOffset = plan.l1Offset
       cluster.header.l1EntryCount = entries
@@ -120,7 +120,7 @@ extension Qcow2Driver {
   }
 
   private func writeRefcountTable(_ plan: CommitPlan) async throws(BlockError) {
-    try await write(plan.refcountTable, at: plan.refcountTableOffset, .reftableUpdate) {
+    try await write(plan.refcountTable, at: plan.refcountTableOffset, .refcountTable) {
       (cluster: inout HeaderCluster, entries) in
       cluster.header.refcountTableOffset = plan.refcountTableOffset
       cluster.header.refcountTableClusters = entries / self.geometry.tableEntriesPerCluster
@@ -131,7 +131,7 @@ extension Qcow2Driver {
   /// Writes entries of a table in place; or all of it at a new place, and then, when that is
   /// durable, the fields of the header that name it.
   private func write(
-    _ table: CommitPlan.TableWrite, at offset: HostOffset, _ event: DebugEvent,
+    _ table: CommitPlan.TableWrite, at offset: HostOffset, _ events: TableEvents,
     _ rename: (inout HeaderCluster, _ entryCount: Int) -> HeaderFieldGroup
   ) async throws(BlockError) {
     let node = file.node
@@ -139,13 +139,13 @@ extension Qcow2Driver {
     case .nothing: return
     case .entries(let entries):
       for (index, value) in entries {
-        await raise(event)
+        await raise(events.update)
         try await node.write(
           ByteRange(offset: offset.value + index * 8, count: 8),
           from: encodeTable(CollectionOfOne(value)).span.bytes)
       }
     case .moved(let entries):
-      await raise(event)
+      await raise(events.write)
       let whole = (entries.count * 8).roundedUp(to: geometry.clusterSize)
       var bytes = encodeTable(entries)
       bytes += Array(repeating: 0, count: whole - bytes.count)
@@ -153,8 +153,25 @@ extension Qcow2Driver {
       #if !MUTANT_HEADER_BEFORE_MOVED_TABLE
       try await flushFile()
       #endif
+      await raise(events.activate)
       try await patchHeader { rename(&$0, entries.count) }
     }
+  }
+
+  /// The events that a table's writing raises.
+  private struct TableEvents {
+    /// An entry is written in place.
+    let update: DebugEvent
+    /// All of it is written at a new place.
+    let write: DebugEvent
+    /// The header is made to name that.
+    let activate: DebugEvent
+
+    static let l1 = TableEvents(
+      update: .l1Update, write: .l1GrowWriteTable, activate: .l1GrowActivateTable)
+    static let refcountTable = TableEvents(
+      update: .reftableUpdate, write: .refblockAllocWriteTable,
+      activate: .refblockAllocSwitchTable)
   }
 
   /// Gives up clusters whose references are durably gone, once no request can be using them.
@@ -168,6 +185,7 @@ extension Qcow2Driver {
       }
       guard let next else { return }
       if next.mayPunch { await punch(next) }
+      await raise(.clusterFree)
       do throws(BlockError) {
         try await withRefcounts { tables throws(BlockError) in
           try tables.change(next.cluster, next.count, by: -1)

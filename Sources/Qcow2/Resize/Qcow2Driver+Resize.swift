@@ -157,6 +157,7 @@ extension Qcow2Driver: ResizableImage {
     #endif
     try await switchSize(to: length)
     // The disk has its new size, whatever fails from here on.
+    await raise(.l1ShrinkFreeL2Clusters)
     try await removeMappings(beyond: length)
     if dataFile == nil { try await clearRestOfCluster(behind: length) }
     try await writeAllBack()
