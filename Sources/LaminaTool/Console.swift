@@ -119,10 +119,19 @@ struct ToolFailure: Error {
   var status: Int32 = 1
   /// Whether a hint at `--help` follows.
   var hintsAtHelp = false
+  /// A last line that is not ended, as qemu-img prints some.
+  var bareHint: String?
 
   /// A wrong call: the message, and where to find help.
   static func usage(_ message: String) -> ToolFailure {
     ToolFailure(message: message, hintsAtHelp: true)
+  }
+
+  /// The same failure with what it is about in front.
+  func prefixed(_ text: String) -> ToolFailure {
+    ToolFailure(
+      message: "\(text): \(message)", status: status, hintsAtHelp: hintsAtHelp,
+      bareHint: bareHint)
   }
 
   /// A size that is none.

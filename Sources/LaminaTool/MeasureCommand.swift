@@ -20,10 +20,10 @@ enum MeasureCommand {
       throw ToolFailure(message: "Either --size N or one filename must be specified.")
     }
     let session = try ImageSession(tool)
-    let measurer = try measurer(parsed)
+    let measurer = try measurer(tool, parsed)
     let measure: ImageMeasure
     if let size {
-      measure = try measurer.measure(length: try CreateCommand.size(size))
+      measure = try measurer.measure(length: try tool.size(size, "image size"))
     } else {
       let node = try await session.open(
         parsed.operands[0], format: parsed.value("f"), forceShare: parsed.has("force-share"))
@@ -34,13 +34,11 @@ enum MeasureCommand {
     return 0
   }
 
-  private static func measurer(_ parsed: OptionParser.Result) throws -> ImageMeasurer {
+  private static func measurer(
+    _ tool: Tool, _ parsed: OptionParser.Result
+  ) throws -> ImageMeasurer {
     let format = parsed.value("O") ?? "raw"
-    guard ["qcow2", "raw"].contains(format) else {
-      throw ToolFailure(message: "Unknown file format '\(format)'")
-    }
-    var request = ImageRequest(path: format, format: format)
-    try request.take(parsed.all("o"))
+    let request = try ImageRequest(tool, path: format, format: format, parsed.all("o"))
     return format == "raw" ? .raw : try request.imageOptions(0).measurer()
   }
 

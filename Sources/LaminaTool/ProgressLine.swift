@@ -5,6 +5,9 @@ internal import Synchronization
 /// One line that says how far long work is: redrawn on a terminal, never when output is piped.
 ///
 /// With `-p`, qemu-img's form on standard output, which scripts parse: `    (12.34/100%)`.
+///
+/// That form begins with `(0.00/100%)`, when the work begins, and its line is ended even where the
+/// work never did.
 final class ProgressLine: Sendable {
   private let console: Console
   private let total: Int
@@ -13,6 +16,7 @@ final class ProgressLine: Sendable {
   private let start: WorldInstant?
   private let shown = Mutex((permyriad: -1, lastNanoseconds: UInt64(0)))
 
+  /// A line about work on `total` bytes, where `update` does not say of how many.
   init(_ console: Console, total: Int, asQemu: Bool, isQuiet: Bool) {
     self.console = console
     self.total = total
@@ -21,9 +25,17 @@ final class ProgressLine: Sendable {
     start = World.current?.now
   }
 
+  /// Says that the work begins.
+  func begin() { if asQemu { show(0, 1) } }
+
   /// Says that `done` bytes are done.
-  func update(_ done: Int) {
-    guard isOn, total > 0 else { return }
+  func update(_ done: Int) { update(done, of: total) }
+
+  /// Says that `done` bytes of `total` are done.
+  func update(_ done: Int, of total: Int) { if total > 0 { show(done, total) } }
+
+  private func show(_ done: Int, _ total: Int) {
+    guard isOn else { return }
     let permyriad = Int(Double(done) / Double(total) * 10000)
     let isNews = shown.withLock { shown in
       guard permyriad != shown.permyriad else { return false }
@@ -34,7 +46,7 @@ final class ProgressLine: Sendable {
     if asQemu {
       console.write("    (\(hundredths(permyriad))/100%)\r")
     } else {
-      console.writeError("\r\(line(done, permyriad))\u{1b}[K")
+      console.writeError("\r\(line(done, total, permyriad))\u{1b}[K")
     }
   }
 
@@ -48,13 +60,13 @@ final class ProgressLine: Sendable {
     }
   }
 
-  /// Takes the line away; the work has failed.
+  /// Takes the line away, or ends it; the work has failed, or did not begin.
   func abandon() {
     guard isOn else { return }
     if asQemu { console.write("\n") } else { console.writeError("\r\u{1b}[K") }
   }
 
-  private func line(_ done: Int, _ permyriad: Int) -> String {
+  private func line(_ done: Int, _ total: Int, _ permyriad: Int) -> String {
     var text = "\(hundredths(permyriad)) %  \(ByteSize.describe(done))"
     guard let start, let now = World.current?.now else { return text }
     let seconds = Double(now.nanoseconds &- start.nanoseconds) / 1e9

@@ -66,6 +66,7 @@ struct Tool: Sendable {
   func complain(_ failure: ToolFailure) {
     console.complain("\(name): \(failure.message)")
     if failure.hintsAtHelp { console.complain("Try '\(name) --help' for more information") }
+    if let hint = failure.bareHint { console.writeError(hint) }
   }
 
   private func run(_ run: @escaping ToolCommand.Run, named verb: String, _ words: [String]) -> Int32

@@ -47,9 +47,7 @@ extension Qcow2Driver: ResizableImage {
       throw BlockError(.unsupported, "Can't resize a v2 image which has snapshots")
     }
     guard length <= geometry.maximumVirtualSize else {
-      throw BlockError(
-        .invalidArgument,
-        "The image size is too large for file format 'qcow2' (try using a larger cluster size)")
+      throw BlockError(.invalidArgument, "Failed to grow the L1 table: File too large")
     }
   }
 
