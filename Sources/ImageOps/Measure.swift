@@ -10,12 +10,20 @@ extension ImageMeasurer {
   ///
   /// Source: qemu-img's manual page, "measure".
   public func measure(_ source: BlockNode) async throws(BlockError) -> ImageMeasure {
+    try await measure(source, bitmapsOf: source)
+  }
+
+  /// How large an image with the contents of `source` and the bitmaps of `image` becomes: of one of
+  /// an image's snapshots, say, and of the image.
+  public func measure(
+    _ source: BlockNode, bitmapsOf image: BlockNode
+  ) async throws(BlockError) -> ImageMeasure {
     let dataByteCount =
       hasBacking
       ? source.length.roundedUp(to: unit) : try await dataByteCount(of: source)
     var contents = MeasuredContents(length: source.length, dataByteCount: dataByteCount)
-    if let store = source.dataNode.driver as? any PersistentBitmapStore, store.holdsBitmaps {
-      contents.bitmaps = source.dataNode.bitmaps.all.map(\.info).filter(\.isPersistent)
+    if let store = image.dataNode.driver as? any PersistentBitmapStore, store.holdsBitmaps {
+      contents.bitmaps = image.dataNode.bitmaps.all.map(\.info).filter(\.isPersistent)
     }
     return try measure(contents)
   }

@@ -1,7 +1,6 @@
 internal import BlockLayer
 internal import DirtyBitmap
 internal import Lamina
-internal import Primitives
 
 /// `bitmap`, spelled as qemu-img's: actions on one bitmap of an image, in their order.
 ///
@@ -50,7 +49,7 @@ enum BitmapActions {
     }
     var granularity: Int?
     let parsed = try options.parse(words, of: tool) { name, value in
-      if name == "granularity" { granularity = try size(value, tool) }
+      if name == "granularity" { granularity = try tool.size(value, "granularity") }
     }
     let actions = parsed.items.compactMap { Action($0.name, $0.value) }
     try check(actions, parsed, granularity)
@@ -58,7 +57,6 @@ enum BitmapActions {
     guard operands.count == 2 else {
       throw ToolFailure(message: "Expecting filename and bitmap name")
     }
-    try parsed.checkFormat()
     let session = try ImageSession(tool)
     let node = try await session.open(
       ImageName(operands[0], parsed), format: parsed.value("format"), readOnly: false,
@@ -80,13 +78,6 @@ enum BitmapActions {
     if let source { try await session.graph.close(source) }
     try await session.graph.close(node)
     return 0
-  }
-
-  private static func size(_ text: String, _ tool: Tool) throws(ToolFailure) -> Int {
-    guard let size = ByteSize.parse(text) else {
-      throw .invalidSize("granularity", tool)
-    }
-    return size
   }
 
   private static func check(

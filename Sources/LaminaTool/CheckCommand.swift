@@ -10,15 +10,18 @@ enum CheckCommand {
     "f:format= r:repair= :output= :object= :image-opts U:force-share q T=")
 
   @Sendable static func run(_ tool: Tool, _ words: [String]) async throws -> Int32 {
-    let parsed = try options.parse(words, of: tool)
+    var repair: ImageRepair?
+    let parsed = try options.parse(words, of: tool) { name, value in
+      if name == "repair" { repair = try Self.repair(value) }
+    }
     guard let path = parsed.operands.first, parsed.operands.count == 1 else {
       throw ToolFailure.usage("Expecting one image file name")
     }
-    let repair = try repair(parsed.value("repair"))
     let isJSON = try Output.isJSON(parsed.value("output"))
+    _ = try CacheMode.ignoresFlush(parsed.value("T"), "source cache option")
     let session = try ImageSession(tool)
     let node = try await session.open(
-      path, format: parsed.value("format"), readOnly: repair == nil,
+      ImageName(path, parsed), format: parsed.value("format"), readOnly: repair == nil,
       forceShare: parsed.has("force-share"), backing: .ignore, isForCheck: true)
     guard let image = node.driver as? any CheckableImage else {
       tool.console.complain("\(tool.name): This image format does not support checks")
@@ -36,22 +39,26 @@ enum CheckCommand {
     try await session.graph.close(node)
     if isJSON {
       for finding in repaired?.findings ?? [] { tool.console.complain(finding.message) }
+      if parsed.has("q") { return status(result) }
       tool.console.print(json(result, repaired, path, node.driver.driverName).pretty())
     } else if !parsed.has("q") {
       if let repaired { report(tool, repaired) }
       report(tool, result)
     }
+    return status(result)
+  }
+
+  private static func status(_ result: ImageCheck) -> Int32 {
     if result.checkErrors > 0 { return 1 }
     return result.corruptions > 0 ? 2 : result.leaks > 0 ? 3 : 0
   }
 
-  private static func repair(_ word: String?) throws(ToolFailure) -> ImageRepair? {
+  private static func repair(_ word: String) throws(ToolFailure) -> ImageRepair {
     switch word {
-    case nil: nil
     case "leaks": .leaks
     case "all": .all
     default:
-      throw .usage("Unknown option value for -r (expecting 'leaks' or 'all'): \(word ?? "")")
+      throw .usage("Unknown option value for -r (expecting 'leaks' or 'all'): \(word)")
     }
   }
 

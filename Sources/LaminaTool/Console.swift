@@ -115,29 +115,25 @@ final class Console: Sendable {
 
 /// Why a command ended: what it says, and the process's exit status.
 struct ToolFailure: Error {
-  let message: String
+  private(set) var message: String
   var status: Int32 = 1
   /// Whether a hint at `--help` follows.
   var hintsAtHelp = false
   /// A last line that is not ended, as qemu-img prints some.
   var bareHint: String?
 
-  /// A wrong call: the message, and where to find help.
-  static func usage(_ message: String) -> ToolFailure {
-    ToolFailure(message: message, hintsAtHelp: true)
-  }
+  /// What the C library says of a wrong option.
+  var libraryMessage: String?
 
   /// The same failure with what it is about in front.
   func prefixed(_ text: String) -> ToolFailure {
-    ToolFailure(
-      message: "\(text): \(message)", status: status, hintsAtHelp: hintsAtHelp,
-      bareHint: bareHint)
+    var failure = self
+    failure.message = "\(text): \(message)"
+    return failure
   }
 
-  /// A size that is none.
-  static func invalidSize(_ what: String, _ tool: Tool) -> ToolFailure {
-    ToolFailure(
-      message: "Invalid \(what) specified. You may use k, M, G, T, P or E suffixes for\n"
-        + "\(tool.name): kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.")
+  /// A wrong call: the message, and where to find help.
+  static func usage(_ message: String, library: String? = nil) -> ToolFailure {
+    ToolFailure(message: message, hintsAtHelp: true, libraryMessage: library)
   }
 }

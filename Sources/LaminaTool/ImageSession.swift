@@ -53,11 +53,19 @@ struct ImageSession: Sendable {
   }
 
   /// Opens the image that `name` names, and says how its name is shown; errors say which.
+  ///
+  /// With `leavesFormat` only what is below the image is opened.
   func build(
-    _ name: ImageName, _ options: OpenOptions
+    _ name: ImageName, _ options: OpenOptions, leavesFormat: Bool = false
   ) async throws(BlockError) -> NodeBuilder.Built {
+    guard !name.isOptionList || options.format == nil else {
+      throw BlockError(
+        .invalidArgument, "--image-opts and --format are mutually exclusive")
+    }
+    var builder = NodeBuilder(tool: tool, graph: graph, options: options)
+    builder.leavesFormat = leavesFormat
     do {
-      return try await NodeBuilder(tool: tool, graph: graph, options: options).open(name)
+      return try await builder.open(name)
     } catch {
       throw error.prefixed("Could not open '\(OpenPolicy.printable(name.text))'")
     }

@@ -11,51 +11,36 @@ enum MapCommand {
     ours: ":policy=")
 
   @Sendable static func run(_ tool: Tool, _ words: [String]) async throws -> Int32 {
-    let parsed = try options.parse(words, of: tool)
+    var start = 0
+    var count: Int?
+    let parsed = try options.parse(words, of: tool) { name, value in
+      if name == "start-offset" { start = try tool.size(value, "start offset") }
+      if name == "max-length" { count = try tool.size(value, "max length") }
+    }
     guard parsed.operands.count == 1 else {
       throw ToolFailure.usage("Expecting one image file name")
     }
     let isJSON = try Output.isJSON(parsed.value("output"))
     let session = try ImageSession(tool, policy: parsed.value("policy"))
-    let node = try await session.open(
-      ImageName(parsed.operands[0], parsed), format: parsed.value("format"),
-      forceShare: parsed.has("force-share"))
-    let range = try window(parsed, node.length)
+    var options = OpenOptions(format: parsed.value("format"), readOnly: true)
+    if parsed.has("force-share") { options.locking = .forceShare }
+    let built = try await session.build(ImageName(parsed.operands[0], parsed), options)
+    let node = built.node
+    let (sum, overflow) = start.addingReportingOverflow(count ?? node.length)
+    let end = overflow ? node.length : min(node.length, sum)
+    let range = ByteRange(min(start, end), end)
     if isJSON {
-      try await printJSON(tool, node, range)
+      try await printJSON(tool, node, range, start: start)
     } else {
-      try await printHuman(tool, node, range)
+      try await printHuman(tool, built, range)
     }
     try await session.graph.close(node)
     return 0
   }
 
-  private static func window(
-    _ parsed: OptionParser.Result, _ length: Int
-  ) throws(ToolFailure) -> ByteRange {
-    var lower = 0
-    var upper = length
-    if let text = parsed.value("start-offset") {
-      guard let offset = ByteSize.parse(text) else {
-        throw ToolFailure(
-          message: "Invalid start offset specified. "
-            + "You may use k, M, G, T, P or E suffixes")
-      }
-      lower = min(offset, length)
-    }
-    if let text = parsed.value("max-length") {
-      guard let count = ByteSize.parse(text) else {
-        throw ToolFailure(
-          message: "Invalid max length specified. "
-            + "You may use k, M, G, T, P or E suffixes")
-      }
-      upper = min(length, count > length - lower ? length : lower + count)
-    }
-    return ByteRange(lower, max(lower, upper))
-  }
-
+  /// An empty range is one entry of nothing, at `start`.
   private static func printJSON(
-    _ tool: Tool, _ node: BlockNode, _ range: ByteRange
+    _ tool: Tool, _ node: BlockNode, _ range: ByteRange, start: Int
   ) async throws(BlockError) {
     var line: String?
     var isFirst = true
@@ -66,7 +51,10 @@ enum MapCommand {
       }
       line = json(entry)
     }
-    tool.console.print((isFirst ? "[" : "") + (line ?? "") + "]")
+    let nothing =
+      "{ \"start\": \(start), \"length\": 0, \"depth\": 0, \"present\": false, "
+      + "\"zero\": false, \"data\": false}"
+    tool.console.print((isFirst ? "[" : "") + (line ?? nothing) + "]")
   }
 
   private static func json(_ entry: MapEntry) -> String {
@@ -79,21 +67,23 @@ enum MapCommand {
   }
 
   private static func printHuman(
-    _ tool: Tool, _ node: BlockNode, _ range: ByteRange
-  ) async throws(BlockError) {
+    _ tool: Tool, _ image: NodeBuilder.Built, _ range: ByteRange
+  ) async throws {
     tool.console.print("Offset          Length          Mapped to       File")
-    var failure: ToolFailure?
-    try await node.forEachMapEntry(in: range) { entry in
-      guard entry.isData, !entry.isZero else { return }
+    var isBroken = false
+    try await image.node.forEachMapEntry(in: range) { entry in
+      guard entry.isData, !entry.isZero, !isBroken else { return }
       guard let offset = entry.offset else {
-        failure = ToolFailure(message: "File contains external, encrypted or compressed clusters.")
+        isBroken = true
         return
       }
       tool.console.print(
         column(entry.start) + column(entry.length) + column(offset)
-          + fileName(node, depth: entry.depth))
+          + fileName(image, depth: entry.depth))
     }
-    if let failure { throw BlockError(.unsupported, failure.message) }
+    if isBroken {
+      throw ToolFailure(message: "File contains external, encrypted or compressed clusters.")
+    }
   }
 
   private static func column(_ number: Int) -> String {
@@ -102,12 +92,16 @@ enum MapCommand {
   }
 
   /// The name of the file that keeps the bytes of the layer at `depth`.
-  private static func fileName(_ node: BlockNode, depth: Int) -> String {
-    var layer = node.dataNode
+  private static func fileName(_ image: NodeBuilder.Built, depth: Int) -> String {
+    var layer = image.node.dataNode
     for _ in 0..<depth { layer = layer.backing?.dataNode ?? layer }
     var file = layer
-    while let below = file.primary { file = below }
-    return (file.driver as? FileDriver)?.path.string ?? file.name
+    while let edge = file.driver.children.first(where: { $0.role == .dataFile })
+      ?? file.driver.children.first(where: { $0.role == .file })
+    {
+      file = edge.node
+    }
+    return (file.driver as? FileDriver)?.path.string ?? image.name.text
   }
 }
 

@@ -4,40 +4,111 @@ internal import Lamina
 internal import Primitives
 internal import Qcow2
 
-/// `lamina measure`, spelled as `qemu-img measure`.
+/// `measure`, spelled as qemu-img's.
 enum MeasureCommand {
-  static let options = OptionParser(
+  private static let options = OptionParser(
     "f= O= o= l= :image-opts :object= :output= :size= U:force-share")
 
   @Sendable static func run(_ tool: Tool, _ words: [String]) async throws -> Int32 {
-    let parsed = try options.parse(words, of: tool)
-    let isJSON = try Output.isJSON(parsed.value("output"))
-    let size = parsed.value("size")
-    guard size == nil || parsed.operands.isEmpty else {
-      throw ToolFailure(message: "--size N cannot be used together with a filename.")
+    var size: Int?
+    var isJSON = false
+    var snapshot: SnapshotWish?
+    let parsed: OptionParser.Result
+    do {
+      parsed = try options.parse(words, of: tool) { name, value in
+        switch name {
+        case "size": size = try tool.size(value, "image size")
+        case "output": isJSON = try Output.isJSON(value)
+        case "l": snapshot = try SnapshotWish(value, tool)
+        case "o": try FormatOptions.check(value)
+        default: break
+        }
+      }
+    } catch let failure as ToolFailure where failure.hintsAtHelp {
+      // qemu-img leaves it to the C library to say what is wrong, under the verb's name.
+      tool.console.complain("\(tool.verb): \(failure.libraryMessage ?? failure.message)")
+      throw HelpRequest()
     }
-    guard (size == nil) == (parsed.operands.count == 1), parsed.operands.count <= 1 else {
-      throw ToolFailure(message: "Either --size N or one filename must be specified.")
-    }
+    let file = parsed.operands.first
+    try check(parsed, hasSize: size != nil)
     let session = try ImageSession(tool)
-    let measurer = try measurer(tool, parsed)
     let measure: ImageMeasure
-    if let size {
-      measure = try measurer.measure(length: try tool.size(size, "image size"))
+    if let file {
+      let source = try await open(ImageName(file, parsed), snapshot, parsed, session)
+      do {
+        let measurer = try measurer(tool, parsed)
+        measure = try await measurer.measure(source.contents, bitmapsOf: source.image)
+      } catch {
+        try? await source.close(session.graph)
+        throw error
+      }
+      try await source.close(session.graph)
     } else {
-      let node = try await session.open(
-        parsed.operands[0], format: parsed.value("f"), forceShare: parsed.has("force-share"))
-      measure = try await measurer.measure(node)
-      try await session.graph.close(node)
+      measure = try measurer(tool, parsed).measure(length: size ?? 0)
     }
     report(tool, measure, isJSON)
     return 0
   }
 
+  private static func check(
+    _ parsed: OptionParser.Result, hasSize: Bool
+  ) throws(ToolFailure) {
+    let hasFile = !parsed.operands.isEmpty
+    if parsed.operands.count > 1 {
+      throw ToolFailure(message: "At most one filename argument is allowed.")
+    }
+    if !hasFile, parsed.has("image-opts") || parsed.has("f") || parsed.has("l") {
+      throw ToolFailure(message: "--image-opts, -f, and -l require a filename argument.")
+    }
+    if !hasFile, !hasSize {
+      throw ToolFailure(message: "Either --size N or one filename must be specified.")
+    }
+    if hasFile, hasSize {
+      throw ToolFailure(message: "--size N cannot be used together with a filename.")
+    }
+  }
+
+  // MARK: - The source
+
+  /// An image, and what of it is measured: itself, or one of its snapshots.
+  private struct Source {
+    let image: BlockNode
+    var contents: BlockNode
+
+    func close(_ graph: BlockGraph) async throws(BlockError) {
+      if contents !== image { try await graph.close(contents) }
+      try await graph.close(image)
+    }
+  }
+
+  private static func open(
+    _ name: ImageName, _ snapshot: SnapshotWish?, _ parsed: OptionParser.Result,
+    _ session: ImageSession
+  ) async throws -> Source {
+    let share = parsed.has("force-share")
+    let image = try await session.open(name, format: parsed.value("f"), forceShare: share)
+    var source = Source(image: image, contents: image)
+    guard let snapshot else { return source }
+    do {
+      let reference = try await snapshot.find(in: image)
+      source.contents = try await session.open(
+        name, format: parsed.value("f"), forceShare: share, snapshot: reference)
+      return source
+    } catch {
+      try? await session.graph.close(image)
+      throw error
+    }
+  }
+
+  // MARK: - The target
+
   private static func measurer(
     _ tool: Tool, _ parsed: OptionParser.Result
   ) throws -> ImageMeasurer {
     let format = parsed.value("O") ?? "raw"
+    guard format != "file" else {
+      throw ToolFailure(message: "Block driver 'file' does not support size measurement")
+    }
     let request = try ImageRequest(tool, path: format, format: format, parsed.all("o"))
     return format == "raw" ? .raw : try request.imageOptions(0).measurer()
   }

@@ -74,8 +74,10 @@ struct OptionParser {
       try look(name, value)
     } failure: { problem in
       switch problem {
-      case .unknown(let mistake): .usage("unrecognized option '\(mistake.word)'")
-      case .missing(let mistake): .usage("missing argument for option '\(mistake.word)'")
+      case .unknown(let mistake):
+        .usage("unrecognized option '\(mistake.word)'", library: mistake.text)
+      case .missing(let mistake):
+        .usage("missing argument for option '\(mistake.word)'", library: mistake.text)
       }
     }
   }

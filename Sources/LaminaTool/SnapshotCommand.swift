@@ -8,28 +8,29 @@ enum SnapshotCommand {
     "l a= c= d= q :object= :image-opts U:force-share")
 
   @Sendable static func run(_ tool: Tool, _ words: [String]) async throws -> Int32 {
-    let parsed = try options.parse(words, of: tool)
-    let verbs = ["l", "c", "a", "d"].flatMap { verb in parsed.all(verb).map { (verb, $0) } }
-    guard verbs.count <= 1 else { throw ToolFailure.usage("Cannot mix '-l', '-a', '-c', '-d'") }
+    var action: (verb: String, name: String)?
+    let parsed = try options.parse(words, of: tool) { name, value in
+      guard ["l", "a", "c", "d"].contains(name) else { return }
+      guard action == nil else { throw ToolFailure.usage("Cannot mix '-l', '-a', '-c', '-d'") }
+      action = (name, value)
+    }
     guard parsed.operands.count == 1 else {
       throw ToolFailure.usage("Expecting one image file name")
     }
-    let file = parsed.operands[0]
-    let forceShare = parsed.has("force-share")
-    guard let (verb, name) = verbs.first else { return 0 }
-    if verb == "l" { return try await list(tool, file, forceShare) }
-    guard !forceShare else {
-      throw ToolFailure(
-        message: "Could not open '\(OpenPolicy.printable(file))': "
-          + "force-share=on can only be used with read-only images")
-    }
+    let file = ImageName(parsed.operands[0], parsed)
     let session = try ImageSession(tool)
-    let node = try await session.open(file, format: nil, readOnly: false)
+    let isList = action?.verb == "l"
+    // What is only listed needs no backing file.
+    let node = try await session.open(
+      file, format: nil, readOnly: isList, forceShare: parsed.has("force-share"),
+      backing: isList ? .ignore : .fromImage)
     do {
-      switch verb {
-      case "c": try await create(name, session.graph, node)
-      case "a": try await apply(name, session.graph, node)
-      default: try await delete(name, session.graph, node)
+      switch action?.verb {
+      case "l": try await list(tool, node)
+      case "c": try await create(action?.name ?? "", session.graph, node)
+      case "a": try await apply(action?.name ?? "", session.graph, node)
+      case "d": try await delete(action?.name ?? "", session.graph, node)
+      default: break
       }
     } catch {
       try? await session.graph.close(node)
@@ -40,18 +41,12 @@ enum SnapshotCommand {
   }
 
   /// A format without snapshots has none: nothing is printed.
-  private static func list(_ tool: Tool, _ file: String, _ forceShare: Bool) async throws -> Int32 {
-    let session = try ImageSession(tool)
-    let node = try await session.open(
-      file, format: nil, forceShare: forceShare, backing: .ignore)
-    if let image = node.driver as? Qcow2Driver {
-      // Reading the table throws what is wrong with it.
-      _ = try await image.snapshots()
-      let snapshots = try await image.information().snapshots
-      for line in SnapshotList(snapshots: snapshots).lines { tool.console.print(line) }
-    }
-    try await session.graph.close(node)
-    return 0
+  private static func list(_ tool: Tool, _ node: BlockNode) async throws(BlockError) {
+    guard let image = node.driver as? Qcow2Driver else { return }
+    // Reading the table throws what is wrong with it.
+    _ = try await image.snapshots()
+    let snapshots = try await image.information().snapshots
+    for line in SnapshotList(snapshots: snapshots).lines { tool.console.print(line) }
   }
 
   private static func create(

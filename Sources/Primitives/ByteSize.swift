@@ -40,8 +40,8 @@ public enum ByteSize {
 
   /// C's `%0.3g` for a value of 0 ..< 1024: three significant digits, no trailing zeros.
   private static func threeDigits(_ value: Double) -> String {
-    let decimals = value < 10 ? 2 : value < 100 ? 1 : 0
-    let scale = [1.0, 10.0, 100.0][decimals]
+    let decimals = value < 1 ? 3 : value < 10 ? 2 : value < 100 ? 1 : 0
+    let scale = [1.0, 10.0, 100.0, 1000.0][decimals]
     let scaled = Int((value * scale).rounded(.toNearestOrEven))
     var text = String(scaled / Int(scale))
     var fraction = decimals == 0 ? "" : String(scaled % Int(scale))

@@ -9,12 +9,15 @@ struct NodeBuilder {
     let node: BlockNode
     let folder: FilePath?
     let name: ShownName
+    let format: String
   }
 
   let tool: Tool
   let graph: BlockGraph
   /// How the image is opened; what is below it, as the image needs it.
   var options: OpenOptions
+  /// Whether the image's own format is left unopened: the node is the file in which it lies.
+  var leavesFormat = false
 
   /// Opens the image.
   func open(_ name: ImageName) async throws(BlockError) -> Built {
@@ -120,6 +123,7 @@ struct NodeBuilder {
     // What only the image itself has.
     builder.options.snapshot = nil
     builder.options.backing = .fromImage
+    builder.leavesFormat = false
     return try await builder.below(child)
   }
 
@@ -184,7 +188,8 @@ struct NodeBuilder {
     let node = try await graph.open(path, options)
     let built = Built(
       node: node, folder: path.removingLastComponent(),
-      name: ShownName(driver: "file", [("filename", .string(name))], exact: name))
+      name: ShownName(driver: "file", [("filename", .string(name))], exact: name),
+      format: "file")
     return try await checked(built) { () throws(BlockError) in
       try checkEmpty(settings, "file")
       return built
@@ -208,7 +213,8 @@ struct NodeBuilder {
       node: try graph.addNode(driver, options: options.node), folder: nil,
       name: ShownName(
         driver: "null-co", given.map { ($0.key, JSONText($0.value)) },
-        exact: given.isEmpty ? "null-co://" : nil))
+        exact: given.isEmpty ? "null-co://" : nil),
+      format: "null-co")
   }
 
   /// Runs `body`; when it fails, closes what it stands on.
@@ -268,7 +274,8 @@ extension NodeBuilder {
       return Built(
         node: node, folder: image.folder,
         name: ShownName(
-          driver: "blkdebug", [("image", image.name.object)] + shown, exact: exact))
+          driver: "blkdebug", [("image", image.name.object)] + shown, exact: exact),
+        format: "blkdebug")
     }
   }
 }
@@ -324,7 +331,7 @@ extension NodeBuilder {
       node = try graph.addNode(
         try RawDriver(file: file.node, offset: offset, size: size), options: options.node)
     }
-    return Built(node: node, folder: file.folder, name: name)
+    return Built(node: node, folder: file.folder, name: name, format: "raw")
   }
 
   private func image(
@@ -363,11 +370,15 @@ extension NodeBuilder {
     let isFile = Self.protocols.contains(file.node.driver.driverName)
     do throws(BlockError) {
       try checkEmpty(settings, driver, isFormat: true)
-      let node = try await graph.open(file: file.node, builder.options, folder: file.folder)
+      let node =
+        leavesFormat
+        ? file.node
+        : try await graph.open(file: file.node, builder.options, folder: file.folder)
       return Built(
         node: node, folder: file.folder,
         name: ShownName(
-          driver: driver, [("file", file.name.object)], exact: isFile ? file.name.exact : nil))
+          driver: driver, [("file", file.name.object)], exact: isFile ? file.name.exact : nil),
+        format: driver)
     } catch {
       for other in others { try? await graph.close(other.node) }
       throw error
