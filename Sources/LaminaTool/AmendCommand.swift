@@ -20,6 +20,7 @@ enum AmendCommand {
         throw ToolFailure(message: "Unknown file format '\(format)'")
       }
       try explain(format, tool)
+      line.abandon()
       return 0
     }
     do {
@@ -45,6 +46,7 @@ enum AmendCommand {
     do {
       if FormatOptions.askForHelp(parsed.all("o")) {
         try explain(node.driver.driverName, tool)
+        line.abandon()
       } else {
         try await amend(tool, node, parsed.all("o"), line)
       }
@@ -70,7 +72,10 @@ enum AmendCommand {
       try await node.amend(changes(given, node, tool))
     } catch {
       line.update(1, of: 1)
-      throw error
+      guard let error = error as? BlockError, error.message == "Cannot amend the backing file"
+      else { throw error }
+      throw ToolFailure(
+        message: "\(error.message)\nYou can use '\(tool.name) rebase' instead.")
     }
     line.finish()
   }
@@ -100,6 +105,9 @@ enum AmendCommand {
     _ given: FormatOptions, _ node: BlockNode, _ tool: Tool
   ) throws(ToolFailure) -> AmendOptions {
     var changes = AmendOptions()
+    guard !given.keys.contains(where: { $0.hasPrefix("encrypt.") }) else {
+      throw ToolFailure(message: "Can't amend encryption options - encryption not present")
+    }
     if let text = given.text("compat") {
       guard let version = FormatOptions.version(text) else {
         throw ToolFailure(message: "Unknown compatibility level \(text)")
@@ -107,31 +115,16 @@ enum AmendCommand {
       changes.version = version
     }
     if let bits = given.bits("size"), bits > 0 {
-      guard let size = Int(exactly: bits) else {
-        throw ToolFailure(message: "Image size cannot be negative")
-      }
-      try ResizeCommand.checkLimit(size)
-      changes.virtualSize = size
+      changes.virtualSize = Int(truncatingIfNeeded: bits)
     }
-    let backing = (node.driver as? any BackingFileImage)?.recordedBacking
     let (name, format) = (given.text("backing_file"), given.text("backing_fmt"))
-    guard name == nil && format == nil || name == backing?.name && format == backing?.format else {
-      throw ToolFailure(
-        message: "Cannot amend the backing file\nYou can use '\(tool.name) rebase' instead.")
-    }
-    guard !given.keys.contains(where: { $0.hasPrefix("encrypt.") }) else {
-      throw ToolFailure(message: "Can't amend encryption options - encryption not present")
+    if name != nil || format != nil {
+      changes.statedBacking = AmendOptions.StatedBacking(name: name, format: format)
     }
     if given.text("lazy_refcounts") != nil {
       changes.hasLazyRefcounts = given.flag("lazy_refcounts")
     }
-    if let bits = given.bits("refcount_bits") {
-      guard bits <= 64, bits.nonzeroBitCount == 1 else {
-        throw ToolFailure(
-          message: "Refcount width must be a power of two and may not exceed 64 bits")
-      }
-      changes.refcountBits = Int(bits)
-    }
+    if let bits = given.bits("refcount_bits") { changes.refcountBits = Int(clamping: bits) }
     if let name = given.text("data_file") { changes.dataFileName = EmbeddedName(name) }
     if given.text("data_file_raw") != nil {
       changes.isDataFileRaw = given.flag("data_file_raw")

@@ -40,7 +40,10 @@ extension Qcow2Driver: ResizableImage {
 
   /// Throws, with QEMU's texts, when the disk cannot have that size.
   func checkResizable(to length: Int) throws(BlockError) {
-    guard length >= 0, length.isAligned(to: 512) else {
+    guard length >= 0 else {
+      throw BlockError(.invalidArgument, "Image size cannot be negative")
+    }
+    guard length.isAligned(to: 512) else {
       throw BlockError(.invalidArgument, "The new size must be a multiple of 512")
     }
     guard version == .v3 || tables.withLock({ $0.header.header.snapshotCount }) == 0 else {
