@@ -119,6 +119,9 @@ enum BitmapActions {
       switch action {
       case .add:
         let granularity = granularity == 0 ? nil : granularity
+        if let granularity, granularity > Int(UInt32.max) {
+          throw failure("Granularity must be power of 2 and at least 512")
+        }
         try node.addBitmap(name, granularity: granularity, persistent: true, disabled: false)
       case .remove: try await node.removeBitmap(name)
       case .clear: try node.bitmaps.named(name).clear()
@@ -128,6 +131,8 @@ enum BitmapActions {
         let target = try node.bitmaps.named(name)
         try target.merge(source.bitmaps.named(other))
       }
+    } catch let error as ToolFailure {
+      throw error
     } catch let error as BitmapError {
       throw failure(error.lines)
     } catch let error as BlockError {

@@ -37,12 +37,14 @@ enum CheckCommand {
       throw error.prefixed("Check failed")
     }
     try await session.graph.close(node)
-    if isJSON {
-      for finding in repaired?.findings ?? [] { tool.console.complain(finding.message) }
-      if parsed.has("q") { return status(result) }
+    let isQuiet = parsed.has("q")
+    if let repaired { report(tool, repaired, isQuiet: isQuiet || isJSON) }
+    if repaired?.isIdle != true {
+      for finding in result.findings { tool.console.complain(finding.message) }
+    }
+    if isJSON, !isQuiet {
       tool.console.print(json(result, repaired, path, node.driver.driverName).pretty())
-    } else if !parsed.has("q") {
-      if let repaired { report(tool, repaired) }
+    } else if !isQuiet {
       report(tool, result)
     }
     return status(result)
@@ -62,9 +64,15 @@ enum CheckCommand {
     }
   }
 
-  private static func report(_ tool: Tool, _ repaired: ImageRepairResult) {
-    for finding in repaired.findings { tool.console.complain(finding.message) }
-    guard repaired.leaksFixed + repaired.corruptionsFixed > 0 else { return }
+  private static func report(_ tool: Tool, _ repaired: ImageRepairResult, isQuiet: Bool) {
+    let messages = repaired.findings.map(\.message)
+    let firstRepair = messages.firstIndex { $0.hasPrefix(repairedCluster) } ?? messages.count
+    for message in messages[..<firstRepair] { tool.console.complain(message) }
+    for message in messages where message.hasPrefix(repairedCluster) {
+      tool.console.complain(found(message))
+    }
+    for message in messages[firstRepair...] { tool.console.complain(message) }
+    guard !isQuiet, !repaired.isIdle else { return }
     tool.console.print(
       "The following inconsistencies were found and repaired:\n\n"
         + "    \(repaired.leaksFixed) leaked clusters\n"
@@ -72,8 +80,18 @@ enum CheckCommand {
         + "Double checking the fixed image now...")
   }
 
+  private static let repairedCluster = "Repairing cluster "
+
+  /// What was wrong with a cluster whose refcount was repaired: qemu-img tells of all of them
+  /// before it repairs the first.
+  private static func found(_ repair: String) -> String {
+    let numbers = repair.split(whereSeparator: { !$0.isNumber }).compactMap { UInt64($0) }
+    let isLeak = numbers.count == 3 && numbers[1] > numbers[2]
+    return (isLeak ? "Leaked cluster " : "ERROR cluster ")
+      + repair.dropFirst(repairedCluster.count)
+  }
+
   private static func report(_ tool: Tool, _ result: ImageCheck) {
-    for finding in result.findings { tool.console.complain(finding.message) }
     if result.corruptions == 0, result.leaks == 0, result.checkErrors == 0 {
       tool.console.print("No errors were found on the image.")
     }
@@ -104,7 +122,7 @@ enum CheckCommand {
   }
 
   private static func percent(_ part: Int, _ whole: Int) -> String {
-    let hundredths = Int((Double(part) * 10000 / Double(whole)).rounded())
+    let hundredths = Int((Double(part) * 10000 / Double(whole)).rounded(.toNearestOrEven))
     return "\(hundredths / 100).\(hundredths % 100 < 10 ? "0" : "")\(hundredths % 100)"
   }
 
@@ -116,7 +134,7 @@ enum CheckCommand {
       if value > 0 { fields.append((key, .number(value))) }
     }
     add("compressed-clusters", result.compressedClusters)
-    fields.append(("total-clusters", .number(result.totalClusters)))
+    add("total-clusters", result.totalClusters)
     add("corruptions", result.corruptions)
     add("corruptions-fixed", repaired?.corruptionsFixed ?? 0)
     fields.append(("check-errors", .number(result.checkErrors)))
@@ -128,4 +146,9 @@ enum CheckCommand {
     add("fragmented-clusters", result.fragmentedClusters)
     return .object(fields)
   }
+}
+
+extension ImageRepairResult {
+  /// Whether nothing was repaired.
+  fileprivate var isIdle: Bool { leaksFixed + corruptionsFixed == 0 }
 }

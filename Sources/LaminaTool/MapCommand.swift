@@ -95,6 +95,8 @@ enum MapCommand {
   private static func fileName(_ image: NodeBuilder.Built, depth: Int) -> String {
     var layer = image.node.dataNode
     for _ in 0..<depth { layer = layer.backing?.dataNode ?? layer }
+    let hasDataFile = layer.driver.children.contains { $0.role == .dataFile }
+    if depth == 0, !hasDataFile, let name = image.fileName { return name.text }
     var file = layer
     while let edge = file.driver.children.first(where: { $0.role == .dataFile })
       ?? file.driver.children.first(where: { $0.role == .file })

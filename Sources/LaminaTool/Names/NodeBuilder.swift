@@ -10,6 +10,8 @@ struct NodeBuilder {
     let folder: FilePath?
     let name: ShownName
     let format: String
+    /// How the file is shown in which the image lies.
+    var fileName: ShownName?
   }
 
   let tool: Tool
@@ -331,7 +333,8 @@ extension NodeBuilder {
       node = try graph.addNode(
         try RawDriver(file: file.node, offset: offset, size: size), options: options.node)
     }
-    return Built(node: node, folder: file.folder, name: name, format: "raw")
+    return Built(
+      node: node, folder: file.folder, name: name, format: "raw", fileName: file.name)
   }
 
   private func image(
@@ -378,7 +381,7 @@ extension NodeBuilder {
         node: node, folder: file.folder,
         name: ShownName(
           driver: driver, [("file", file.name.object)], exact: isFile ? file.name.exact : nil),
-        format: driver)
+        format: driver, fileName: file.name)
     } catch {
       for other in others { try? await graph.close(other.node) }
       throw error

@@ -19,6 +19,9 @@ struct NodeSettings {
     for (index, item) in OptionText.items(list).enumerated() {
       let parts = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       if parts.count > 1 {
+        guard OptionText.isIdentifier(String(parts[0])) else {
+          throw BlockError(.invalidArgument, "Invalid parameter '\(parts[0])'")
+        }
         set(String(parts[0]), .string(String(parts[1])))
       } else if index == 0 {
         set(impliedKey, .string(item))

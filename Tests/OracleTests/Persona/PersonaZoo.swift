@@ -17,6 +17,8 @@ struct PersonaZoo {
     var isLarge = false
     /// Whether something in it was spoilt.
     var isDamaged: Bool { ["damaged.qcow2", "worse.qcow2"].contains(name) }
+    /// Whether the file ends before its contents do.
+    var isTruncated = false
   }
 
   /// Where the images are, with a slash at its end.
@@ -212,8 +214,10 @@ struct PersonaZoo {
     try addPlain(name)
     let place = URL(filePath: folder + name)
     var bytes = try Data(contentsOf: place)
+    let length = bytes.count
     damage(&bytes)
     try bytes.write(to: place)
+    animals[animals.count - 1].isTruncated = bytes.count < length
   }
 
   private mutating func damage(_ bytes: inout Data) {
