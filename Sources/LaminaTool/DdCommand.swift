@@ -78,7 +78,7 @@ enum DdCommand {
       }
     } catch {
       guard error.code != .cancelled else {
-        throw ToolFailure(message: "interrupted", status: 130)
+        throw Interrupt.failure
       }
       if error.message.hasPrefix("error while reading") {
         throw ToolFailure(message: "error while reading from input image file: \(error.errno)")

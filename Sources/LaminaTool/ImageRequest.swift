@@ -99,7 +99,20 @@ struct ImageRequest {
     }
   }
 
+  /// Throws where there is no room for a file: that is told before what is wrong with the image.
+  private func checkFolder() throws(BlockError) {
+    let folder = hostPath.removingLastComponent()
+    do {
+      if hostPath.isEmpty { throw Errno.noSuchFileOrDirectory }
+      if folder.isEmpty { return }
+      try FileDescriptor.open(folder, .readOnly, options: .directory).close()
+    } catch {
+      throw .host(error as? Errno ?? .ioError, "Could not create '\(path)'")
+    }
+  }
+
   private func makeQcow2(_ graph: BlockGraph, _ size: Int) async throws(BlockError) {
+    try checkFolder()
     guard let rounded = size.checkedRoundedUp(to: 512), rounded >= 0 else {
       throw BlockError(
         .invalidArgument, "Could not resize image: Image size cannot be negative")
@@ -118,6 +131,7 @@ struct ImageRequest {
     guard let mode = Preallocation(rawValue: name) else {
       throw BlockError(.invalidArgument, "invalid parameter value: \(name)")
     }
+    try checkFolder()
     guard mode != .metadata else {
       throw BlockError(.unsupported, "Unsupported preallocation mode: metadata")
     }

@@ -59,7 +59,7 @@ struct LongWork {
     } catch {
       line.abandon()
       guard let error = error as? BlockError, error.code == .cancelled else { throw error }
-      throw ToolFailure(message: "interrupted", status: 130)
+      throw Interrupt.failure
     }
   }
 }

@@ -147,7 +147,7 @@ private struct Place {
     let facts = info.output.split(separator: "\n").filter { line in
       !["actual-size", "date-", "vm-clock"].contains { line.contains("\"\($0)") }
     }
-    let check = try QEMUTools.run("qemu-img", ["check", path])
+    let check = try QEMUTools.run("timeout", ["10", "qemu-img", "check", path])
     let seen = facts.joined(separator: "\n") + "\ncheck: \(check.status)"
     let length =
       (try? JSONSerialization.jsonObject(with: Data(info.output.utf8)) as? [String: Any])?[
