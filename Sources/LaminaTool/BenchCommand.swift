@@ -6,8 +6,7 @@ internal import Primitives
 /// `lamina bench`, spelled as `qemu-img bench`.
 enum BenchCommand {
   static let options = OptionParser(
-    "c= d= f= i= n o= q s= S= t= w U:force-share :flush-interval= :pattern= :no-drain :object= "
-      + ":image-opts")
+    "c= d= f= i= n o= q s= S= t= w U:force-share :flush-interval= :pattern= :no-drain :image-opts")
 
   @Sendable static func run(_ tool: Tool, _ words: [String]) async throws -> Int32 {
     var plan = BenchPlan()
@@ -36,22 +35,21 @@ enum BenchCommand {
     try parsed.checkFormat("f")
     plan.flushesEach = plan.writes && ["writethrough", "directsync"].contains(mode)
     let isDirect = ["none", "off", "directsync"].contains(mode)
-    let problem: String? =
-      if plan.writes, parsed.has("force-share") {
-        "force-share=on can only be used with read-only images"
-      } else if isNative, !isDirect {
-        "aio=native was specified, but it requires cache.direct=on, which was not specified."
-      } else {
-        nil
-      }
-    if let problem {
-      throw ToolFailure(message: "Could not open '\(OpenPolicy.printable(path))': \(problem)")
+    func refuse(_ problem: String) -> ToolFailure {
+      ToolFailure(message: "Could not open '\(OpenPolicy.printable(path))': \(problem)")
+    }
+    guard !plan.writes || !parsed.has("force-share") else {
+      throw refuse("force-share=on can only be used with read-only images")
     }
     let session = try ImageSession(tool)
     let node = try await session.open(
       ImageName(path, parsed), format: parsed.value("f"), readOnly: !plan.writes,
       forceShare: parsed.has("force-share"), ignoresFlush: mode == "unsafe")
     do {
+      guard !isNative || isDirect else {
+        throw refuse(
+          "aio=native was specified, but it requires cache.direct=on, which was not specified.")
+      }
       try await run(plan, on: node, tool)
     } catch {
       try? await session.graph.close(node)

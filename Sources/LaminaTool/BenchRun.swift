@@ -68,6 +68,10 @@ final class BenchRun: Sendable {
   }
 
   private func send(_ range: ByteRange, _ buffer: inout IOBuffer) async throws(BlockError) {
+    // Nothing at all can be read anywhere, but not behind the end.
+    guard range.lower <= node.length else {
+      throw BlockError(.outOfRange, "a request begins behind the end", node: node.name)
+    }
     if plan.writes {
       try await node.write(range, from: buffer.bytes.slice(ByteRange(0, range.count)))
       if plan.flushesEach { try await node.flush() }

@@ -93,6 +93,9 @@ struct ConvertCall {
       guard format == "qcow2" else {
         throw ToolFailure(message: "Compression not supported for this file format")
       }
+      if request.options.flag("encryption") || request.options.text("encrypt.format") != nil {
+        throw ToolFailure(message: "Compression and encryption not supported at the same time")
+      }
       if let mode = request.options.text("preallocation"), mode != "off" {
         throw ToolFailure(message: "Compression and preallocation not supported at the same time")
       }

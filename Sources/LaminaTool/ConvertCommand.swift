@@ -94,17 +94,11 @@ struct ConvertCommand {
     _ request: ImageRequest, _ sources: [BlockNode], _ bitmaps: BitmapCopy?
   ) async throws -> UnreadableBytes {
     do throws(ToolFailure) {
-      do throws(BlockError) {
-        // A source of the call would be emptied.
-        try session.graph.checkUnused(request.place)
-      } catch {
-        throw ToolFailure(
-          message: "\(error.message)\nIs another process using the image [\(request.path)]?")
-      }
-      try await request.perform(in: session.graph)
+      try await request.performBesideSources(in: session.graph)
     } catch {
       throw error.prefixed("\(request.path): error while converting \(request.format)")
     }
+    let dataFile = request.dataFilePlace.flatMap { FileIdentity(of: $0) }
     var opening = OpenOptions(format: request.format, discard: .unmap)
     opening.node.ignoresFlush = ignoresFlush
     do throws(BlockError) {
@@ -113,6 +107,7 @@ struct ConvertCommand {
         try await fill(target, sources, bitmaps, request.backing != nil)
       }
     } catch {
+      request.removeDataFile(dataFile)
       throw error.isOpeningFailure
         ? error.prefixed("Could not open '\(OpenPolicy.printable(request.path))'") : error
     }

@@ -52,10 +52,7 @@ enum CreateCommand {
       guard !backing.isEmpty else {
         throw ToolFailure(message: "Expected backing file name, got empty string")
       }
-      guard backing != request.path else {
-        throw ToolFailure(
-          message: "Error: Trying to create an image with the same filename as the backing file")
-      }
+      guard backing != request.path else { throw sameFile }
       var found: String?
       if opensBacking {
         let known = try await look(at: backing, of: request, session)
@@ -73,13 +70,19 @@ enum CreateCommand {
     try request.setSize(size)
   }
 
+  private static var sameFile: ToolFailure {
+    ToolFailure(
+      message: "Error: Trying to create an image with the same filename as the backing file")
+  }
+
   /// The length and the format of a backing file, which must not be the new image, nor stand on it.
   private static func look(
     at name: String, of request: ImageRequest, _ session: ImageSession
   ) async throws(ToolFailure) -> (length: Int, format: String) {
     let folder = request.place.removingLastComponent()
-    let place =
-      ImageName.scheme(of: name) == nil ? folder.pushing(FilePath(name)).string : name
+    let isPath = ImageName.scheme(of: name) == nil
+    let place = isPath ? folder.pushing(FilePath(name)).string : name
+    if isPath, FilePath(place).isSameFile(as: request.place) { throw sameFile }
     let node: BlockNode
     do throws(BlockError) {
       let options = OpenOptions(format: request.backingFormat, readOnly: true)
@@ -91,9 +94,7 @@ enum CreateCommand {
     let known = (node.length, node.driver.driverName)
     do throws(BlockError) {
       try session.graph.checkUnused(request.place)
-      if let name = request.options.text("data_file") {
-        try session.graph.checkUnused(folder.pushing(FilePath(name)))
-      }
+      if let place = request.dataFilePlace { try session.graph.checkUnused(place) }
       try await session.graph.close(node)
     } catch {
       try? await session.graph.close(node)

@@ -30,6 +30,7 @@ enum DdCommand {
     let range = call.range(of: source.length)
     try request.setSize(range?.count ?? 0)
     let window = try await window(of: source, from: range?.lower ?? 0, session)
+    try await create(request, session)
     if range == nil {
       tool.console.complain(
         "\(tool.name): \(OpenPolicy.printable(input)): cannot skip to specified offset")
@@ -54,19 +55,19 @@ enum DdCommand {
     }
   }
 
-  private static func copy(
-    _ source: BlockNode, to request: ImageRequest, _ length: Int, _ session: ImageSession
-  ) async throws {
+  private static func create(
+    _ request: ImageRequest, _ session: ImageSession
+  ) async throws(ToolFailure) {
     do throws(ToolFailure) {
-      do throws(BlockError) {
-        try session.graph.checkUnused(request.place)
-      } catch {
-        throw ToolFailure(message: error.message)
-      }
-      try await request.perform(in: session.graph)
+      try await request.performBesideSources(in: session.graph)
     } catch {
       throw error.prefixed("\(request.path): error while creating output image")
     }
+  }
+
+  private static func copy(
+    _ source: BlockNode, to request: ImageRequest, _ length: Int, _ session: ImageSession
+  ) async throws {
     Interrupt.watch()
     var conversion = ImageConversion(WorkOptions { _, _ in !Interrupt.happened })
     conversion.length = length
@@ -77,9 +78,7 @@ enum DdCommand {
         try await conversion.run(from: [source], to: target)
       }
     } catch {
-      guard error.code != .cancelled else {
-        throw Interrupt.failure
-      }
+      guard error.code != .cancelled else { throw Interrupt.failure }
       if error.message.hasPrefix("error while reading") {
         throw ToolFailure(message: "error while reading from input image file: \(error.errno)")
       }

@@ -49,7 +49,7 @@ struct FormatOptions {
     lists.contains { items(of: $0).contains { $0 == "help" || $0 == "?" } }
   }
 
-  /// The options of `lists`, each of which is one of `known`; of two for a key the later one counts.
+  /// The options of `lists`, all of them among `known`; of two for a key the later one counts.
   init(_ lists: [String], known: [Description], _ tool: Tool) throws(ToolFailure) {
     self.known = known
     for item in lists.flatMap(Self.items(of:)) {

@@ -99,6 +99,24 @@ struct ImageRequest {
     }
   }
 
+  /// Makes the image while others of the graph are open: one that is copied would be emptied.
+  func performBesideSources(in graph: BlockGraph) async throws(ToolFailure) {
+    do throws(BlockError) {
+      try graph.checkUnused(place)
+    } catch {
+      throw ToolFailure(message: "\(error.message)\nIs another process using the image [\(path)]?")
+    }
+    try await perform(in: graph)
+  }
+
+  /// Removes the data file that was made with the image, which has failed.
+  func removeDataFile(_ made: FileIdentity?) { dataFilePlace?.removeRegularFile(made) }
+
+  /// The place of the data file; nil without one.
+  var dataFilePlace: FilePath? {
+    options.text("data_file").map { place.removingLastComponent().pushing(FilePath($0)) }
+  }
+
   /// Throws where there is no room for a file: that is told before what is wrong with the image.
   private func checkFolder() throws(BlockError) {
     let folder = hostPath.removingLastComponent()
