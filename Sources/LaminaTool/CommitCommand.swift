@@ -23,7 +23,7 @@ enum CommitCommand {
       try await work.run {
         // As in qemu-img, who names the base keeps the overlay as it is.
         let empties = chain.isNext && !parsed.has("b") && !parsed.has("d")
-        try await Commit.run(chain.top, into: chain.base, empties: empties, work.options)
+        try await commit(chain, empties: empties, work.options, tool)
       }
     } catch {
       try? await close(chain, session)
@@ -32,6 +32,18 @@ enum CommitCommand {
     try await close(chain, session)
     if !parsed.has("q") { tool.console.print("Image committed.") }
     return 0
+  }
+
+  private static func commit(
+    _ chain: CommitChain, empties: Bool, _ options: WorkOptions, _ tool: Tool
+  ) async throws {
+    do throws(BlockError) {
+      try await Commit.run(chain.top, into: chain.base, empties: empties, options)
+    } catch {
+      // To qemu-img it is a job, of which it knows the errno.
+      guard tool.persona.kind == .image, error.code != .cancelled else { throw error }
+      throw ToolFailure(message: "Block job failed: \(error.errno)")
+    }
   }
 
   private static func open(
