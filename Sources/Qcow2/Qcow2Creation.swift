@@ -79,8 +79,12 @@ extension NewImageOptions {
       [options] contents throws(BlockError) in
       try parsing { () throws(Qcow2FormatError) in
         let footprint = try options.footprint(length: contents.length)
+        // Space that is reserved is taken, whatever is put into it.
+        let isReserved = [.falloc, .full].contains(options.preallocation)
         var measure = ImageMeasure(
-          required: footprint.required(dataByteCount: contents.dataByteCount),
+          required: isReserved
+            ? footprint.fullyAllocated
+            : footprint.required(dataByteCount: contents.dataByteCount),
           fullyAllocated: footprint.fullyAllocated)
         if options.version == .v3, let bitmaps = contents.bitmaps {
           measure.bitmaps = try options.bitmapByteCount(

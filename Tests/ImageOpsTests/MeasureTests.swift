@@ -17,9 +17,12 @@ import Testing
       (100 << 40, { _ in }, 16_779_902_976, 109_967_942_680_576),
       (1, { _ in }, 327680, 393216),
       (0, { _ in }, 196608, 196608),
+      (1 << 30, { $0.preallocation = .metadata }, 393216, 1_074_135_040),
+      (1 << 30, { $0.preallocation = .falloc }, 1_074_135_040, 1_074_135_040),
+      (1 << 30, { $0.preallocation = .full }, 1_074_135_040, 1_074_135_040),
     ]
 
-  @Test(arguments: 0..<8)
+  @Test(arguments: 0..<11)
   func anEmptyDiskTakesWhatQEMUSays(index: Int) throws {
     let figure = Self.figures[index]
     var options = NewImageOptions(virtualSize: 0)

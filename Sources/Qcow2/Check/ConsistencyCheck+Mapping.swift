@@ -56,10 +56,15 @@ extension ConsistencyCheck {
         geometry.hasExtendedL2 ? bytes.bigEndian(UInt64.self, at: index * stride + 8) : 0
       if raw == 0, bitmap == 0 { continue }
       let entry = ExtendedL2Entry(entry: L2Entry(rawValue: raw), bitmap: bitmap)
+      let isCompressed = entry.entry.isCompressed
+      let isHollowed = !isCompressed && isToBeHollowed(entry, table)
+      if !isCompressed, !isHollowed, raw & L2Entry.reservedMask != 0 {
+        log.add(.l2ReservedBits(entry: raw), times: table.total)
+      }
       if bitmap != 0 { checkSubclusters(entry, index, table) }
-      if entry.entry.isCompressed {
+      if isCompressed {
         countCompressed(entry.entry, index, table, &statistics)
-      } else if isToBeHollowed(entry, table) {
+      } else if isHollowed {
         log.addRepaired(.clusterMisaligned(offset: entry.hostOffset, isZero: true))
         hollowed.append(index)
       } else {
@@ -133,9 +138,6 @@ extension ConsistencyCheck {
   ) {
     let entry = extended.entry
     let raw = entry.rawValue
-    if raw & L2Entry.reservedMask != 0 {
-      log.add(.l2ReservedBits(entry: raw), times: table.total)
-    }
     // With subclusters the flag has no meaning: QEMU does not look at it.
     let hasZeroFlag = raw & L2Entry.zeroMask != 0 && !geometry.hasExtendedL2
     let isZero = hasZeroFlag || (geometry.hasExtendedL2 && holdsNoData(extended))

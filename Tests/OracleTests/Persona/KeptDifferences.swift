@@ -35,13 +35,19 @@ struct KeptDifferences {
       let cells = line.replacingOccurrences(of: "\\|", with: "\u{1}").split(
         separator: "|", omittingEmptySubsequences: false
       ).dropFirst().dropLast().map {
-        $0.trimmingCharacters(in: CharacterSet(charactersIn: " `"))
-          .replacingOccurrences(of: "\u{1}", with: "|")
+        Self.code(in: $0).replacingOccurrences(of: "\u{1}", with: "|")
       }
       guard cells.count == 4, cells[0] != "Verb", !cells[0].hasPrefix("-") else { continue }
       rows.append(Row(verb: cells[0], theirs: cells[1], ours: cells[2]))
     }
     self.rows = rows
+  }
+
+  /// What stands in a cell, without the marks of code.
+  private static func code(in cell: some StringProtocol) -> String {
+    let text = cell.trimmingCharacters(in: .whitespaces)
+    let isCode = text.count > 1 && text.hasPrefix("`") && text.hasSuffix("`")
+    return isCode ? String(text.dropFirst().dropLast()) : text
   }
 
   /// Whether two answers are the same but for what is kept.
