@@ -168,6 +168,32 @@ struct ImageRequest {
     }
   }
 
+  /// The options that matter to `measure`, which has words of its own for what is wrong with them.
+  func measuredOptions() throws(ToolFailure) -> NewImageOptions {
+    var image = NewImageOptions(virtualSize: 0)
+    let compat = options.text("compat") ?? "1.1"
+    guard ["0.10", "1.1"].contains(compat), let version = FormatOptions.version(compat) else {
+      throw ToolFailure(message: "Invalid compatibility level: '\(compat)'")
+    }
+    image.version = version
+    let name = options.text("preallocation") ?? "off"
+    guard let mode = Preallocation(rawValue: name) else {
+      throw ToolFailure(message: "invalid parameter value: \(name)")
+    }
+    image.preallocation = mode
+    takeLayout(&image)
+    image.backingFileName = backing.map { EmbeddedName($0) }
+    image.backingFormat = backing.map { _ in EmbeddedName(backingFormat ?? "raw") }
+    return image
+  }
+
+  private func takeLayout(_ image: inout NewImageOptions) {
+    if let bits = options.bits("cluster_size") { image.clusterSize = Int(clamping: bits) }
+    if let bits = options.bits("refcount_bits") { image.refcountBits = Int(clamping: bits) }
+    image.hasLazyRefcounts = options.flag("lazy_refcounts")
+    image.hasExtendedL2 = options.flag("extended_l2")
+  }
+
   /// The image's options; throws for values that the format does not have.
   func imageOptions(_ size: Int) throws(ToolFailure) -> NewImageOptions {
     var image = NewImageOptions(virtualSize: size)
@@ -187,10 +213,7 @@ struct ImageRequest {
     image.compressionType = try word("compression_type", "compression-type", "zlib") {
       ["zlib": .deflate, "zstd": .zstd][$0]
     }
-    if let bits = options.bits("cluster_size") { image.clusterSize = Int(clamping: bits) }
-    if let bits = options.bits("refcount_bits") { image.refcountBits = Int(clamping: bits) }
-    image.hasLazyRefcounts = options.flag("lazy_refcounts")
-    image.hasExtendedL2 = options.flag("extended_l2")
+    takeLayout(&image)
     image.dataFileName = options.text("data_file").map { EmbeddedName($0) }
     if options.text("data_file") == "" {
       throw ToolFailure(message: "Could not create '': \(Errno.noSuchFileOrDirectory)")

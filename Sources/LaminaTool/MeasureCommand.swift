@@ -109,8 +109,15 @@ enum MeasureCommand {
     guard format != "file" else {
       throw ToolFailure(message: "Block driver 'file' does not support size measurement")
     }
-    let request = try ImageRequest(tool, path: format, format: format, parsed.all("o"))
-    return format == "raw" ? .raw : try request.imageOptions(0).measurer()
+    _ = try FormatOptions.known(format)
+    let request: ImageRequest
+    do throws(ToolFailure) {
+      request = try ImageRequest(tool, path: format, format: format, parsed.all("o"))
+    } catch {
+      throw ToolFailure(
+        message: error.message + "\n\(tool.name): Invalid options for file format '\(format)'")
+    }
+    return format == "raw" ? .raw : try request.measuredOptions().measurer()
   }
 
   private static func report(_ tool: Tool, _ measure: ImageMeasure, _ isJSON: Bool) {
