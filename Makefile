@@ -7,6 +7,11 @@ SHELL := bash
 PREFIX ?= /usr/local
 # The package's traits: zstd and libdeflate where their headers are.
 TRAITS ?= $(shell scripts/traits.sh)
+# Where manual pages and completions go.
+share = $(DESTDIR)$(PREFIX)/share
+# Whether the links qemu-img and qemu-io are made besides: where QEMU's own tools are not installed,
+# or in a folder that comes before theirs.
+LINKS ?=
 # Flags for every debug build, such as -Xswiftc -warnings-as-errors.
 SWIFTFLAGS ?=
 # Release builds that can see `internal` declarations, for the long runs.
@@ -73,12 +78,18 @@ sanitize: toolchain headers ## every test under the address and the thread sanit
 mutants: toolchain headers ## plant each bug of Tests/mutants.txt and see the tests catch it; ARGS= names some
 	TRAITS="$(TRAITS)" scripts/run-mutants.sh $(ARGS)
 
-install: toolchain headers ## put the lamina command below PREFIX (/usr/local)
+install: toolchain headers ## put lamina below PREFIX (/usr/local); LINKS=1: as qemu-img, qemu-io too
 	swift build $(TRAITS) -c release --product lamina --static-swift-stdlib \
 	  --scratch-path .build-install
 	install -D -m 755 "$$(swift build $(TRAITS) -c release --product lamina \
 	  --static-swift-stdlib --scratch-path .build-install --show-bin-path)/lamina" \
 	  "$(DESTDIR)$(PREFIX)/bin/lamina"
+	install -D -m 644 docs/lamina.1 "$(share)/man/man1/lamina.1"
+	install -D -m 644 scripts/completion.bash "$(share)/bash-completion/completions/lamina"
+	@if [[ -n "$(LINKS)" ]]; then set -x; \
+	  ln -sf lamina "$(DESTDIR)$(PREFIX)/bin/qemu-img"; \
+	  ln -sf lamina "$(DESTDIR)$(PREFIX)/bin/qemu-io"; \
+	  ln -sf lamina "$(share)/bash-completion/completions/qemu-img"; fi
 
 deps: toolchain headers ## install what the other commands need, and is missing
 	@scripts/install-packages.sh mke2fs:e2fsprogs cmp:diffutils

@@ -10,7 +10,11 @@ struct ShownName {
 
   /// Options stand in the order that qemu's tools have for them.
   private static let order = [
-    "offset", "read-zeroes", "image", "config", "driver", "size", "file", "filename",
+    "inject-error.0.state", "opt-write-zero", "inject-error.0.immediately", "set-state.0.event",
+    "inject-error.0.once", "max-write-zero", "offset", "read-zeroes", "image", "max-transfer",
+    "driver", "inject-error.0.iotype", "set-state.0.new_state", "inject-error.0.errno",
+    "inject-error.0.event", "opt-discard", "set-state.0.state", "inject-error.0.sector",
+    "max-discard", "size", "file", "filename", "config", "align",
   ]
 
   /// A node of `driver` with `options`; `exact` is another name for it.
