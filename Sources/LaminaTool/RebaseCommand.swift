@@ -48,15 +48,25 @@ enum RebaseCommand {
     }
     let name = parsed.value("b") ?? ""
     let backing = name.isEmpty ? nil : RecordedBacking(name: name, format: format)
-    guard node.driver is any BackingFileImage else {
-      throw ToolFailure(
-        message: "Could not change the backing file to '\(name)': Operation not supported")
+    func checkAble() throws(ToolFailure) {
+      guard node.driver is any BackingFileImage else {
+        throw ToolFailure(
+          message: "Could not change the backing file to '\(name)': Operation not supported")
+      }
     }
     if parsed.has("u") {
+      try checkAble()
       return try await Rebase.unsafely(node, onto: backing)
     }
-    let new = try await open(backing, below: node, session, parsed)
+    let new: BlockNode?
+    do throws(BlockError) {
+      new = try await open(backing, below: node, session, parsed)
+    } catch {
+      if error.code == .inUse { try checkAble() }
+      throw error
+    }
     do {
+      try checkAble()
       try await session.tool.warnOfSnapshots(in: node, path)
       try await Rebase.safely(node, onto: backing, showing: new, work.options)
     } catch {

@@ -62,8 +62,8 @@ struct ToolFixture {
     try data.write(to: URL(filePath: path(name)))
   }
 
-  /// Checks that a call fails with some lines on standard error that have `text`, and that no file of
-  /// the folder is changed, new or gone.
+  /// Checks that a call fails with so many lines on standard error that have `text`, and that no
+  /// file of the folder is changed, new or gone.
   func expectRefusal(
     _ text: String, lines: Int = 1, _ words: String...,
     sourceLocation: SourceLocation = #_sourceLocation
