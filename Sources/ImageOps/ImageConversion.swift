@@ -39,6 +39,8 @@ public struct ImageConversion: Sendable {
   public var keepsOrder = true
   /// Whether sectors that cannot be read become zeros, and are reported.
   public var salvages = false
+  /// How many bytes of what the sources show are copied, from their beginning; nil: all.
+  public var length: Int?
   /// Workers, rate, progress.
   public var options: WorkOptions
 
@@ -55,12 +57,12 @@ public struct ImageConversion: Sendable {
     from sources: [BlockNode], to target: BlockNode
   ) async throws(BlockError) -> UnreadableBytes {
     let source = try view(sources)
-    guard source.length <= target.length else {
-      throw BlockError(.invalidArgument, "output file is smaller than input file")
-    }
     if isCompressed, !target.isCompressing {
       throw BlockError(
         .unsupported, "Compression not supported for this file format", node: target.name)
+    }
+    guard source.length <= target.length else {
+      throw BlockError(.invalidArgument, "output file is smaller than input file")
     }
     try await checkEmpty(target)
     let transfer = Transfer(source, to: target, try await plan(target, source), options)
@@ -90,20 +92,20 @@ public struct ImageConversion: Sendable {
   }
 
   private func view(_ sources: [BlockNode]) throws(BlockError) -> DiskView {
-    if case .none = backing { return DiskView(sources) }
+    if case .none = backing { return DiskView(sources, length: length) }
     guard let source = sources.first, sources.count == 1 else {
       throw BlockError(
         .invalidArgument,
         "Having a backing file for the target makes no sense when concatenating multiple input "
           + "images")
     }
-    guard case .layer(let base) = backing else { return DiskView(sources) }
+    guard case .layer(let base) = backing else { return DiskView(sources, length: length) }
     guard let floor = source.layer(above: base) else {
       throw BlockError(
         .invalidArgument,
         "node '\(base.name)' is no layer below '\(source.name)': compare contents instead")
     }
-    return DiskView(sources, floor: floor)
+    return DiskView(sources, length: length, floor: floor)
   }
 
   private func plan(

@@ -65,7 +65,9 @@ struct Transfer: PiecewiseWork {
       run = try await source.run(rest)
     } catch {
       // What cannot be told can perhaps be read.
-      guard salvage != nil else { throw error.failed("reading", at: rest.lower) }
+      guard salvage != nil else {
+        throw error.prefixed("error while reading block status at offset \(rest.lower)")
+      }
       run = DiskView.Run(kind: .data, count: min(rest.count, CopyLimits.minimumClusterSize))
     }
     guard let reference = plan.reference, run.kind != .left else { return run }

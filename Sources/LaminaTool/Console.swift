@@ -115,13 +115,22 @@ final class Console: Sendable {
 
 /// Why a command ended: what it says, and the process's exit status.
 struct ToolFailure: Error {
-  let message: String
+  private(set) var message: String
   var status: Int32 = 1
   /// Whether a hint at `--help` follows.
   var hintsAtHelp = false
+  /// A last line that is not ended, as qemu-img prints some.
+  var bareHint: String?
 
   /// What the C library says of a wrong option.
   var libraryMessage: String?
+
+  /// The same failure with what it is about in front.
+  func prefixed(_ text: String) -> ToolFailure {
+    var failure = self
+    failure.message = "\(text): \(message)"
+    return failure
+  }
 
   /// A wrong call: the message, and where to find help.
   static func usage(_ message: String, library: String? = nil) -> ToolFailure {

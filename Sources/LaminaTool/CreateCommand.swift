@@ -1,63 +1,105 @@
 internal import BlockLayer
 internal import Lamina
-internal import Primitives
+internal import SystemPackage
 
 /// `lamina create`, spelled as `qemu-img create`.
 enum CreateCommand {
-  static let options = OptionParser("f:format= b:backing= F:backing-format= o:options= u q:quiet")
+  static let options = OptionParser("F= b= f= o= q u :object=")
 
   @Sendable static func run(_ tool: Tool, _ words: [String]) async throws -> Int32 {
-    let parsed = try options.parse(words)
-    if parsed.has("help") {
-      tool.console.print(
-        "lamina create [-q] [-f FMT] [-b BACKING -F FMT] [-u] [-o KEY=VALUE,…] FILE [SIZE]")
-      return 0
+    let parsed = try options.parse(words, of: tool) { name, value in
+      if name == "o" { try FormatOptions.check(value) }
     }
-    var given = FormatOptions()
-    for list in parsed.all("options") { given.take(list) }
-    let format = parsed.value("format") ?? "raw"
-    if given.asksForHelp {
-      try explain(tool, format, hasFile: !parsed.operands.isEmpty)
+    let format = parsed.value("f") ?? "raw"
+    let lists = parsed.all("o")
+    if FormatOptions.askForHelp(lists) {
+      try FormatOptions.explain(format, for: parsed.operands.first, tool)
       return 0
     }
     guard let path = parsed.operands.first else {
       throw ToolFailure.usage("Expecting image file name")
     }
+    var size: Int?
+    if parsed.operands.count > 1 { size = try tool.size(parsed.operands[1], "image size") }
     guard parsed.operands.count <= 2 else {
       throw ToolFailure.usage("Unexpected argument: \(parsed.operands[2])")
     }
-    var request = ImageRequest(path: path, format: format)
-    if parsed.operands.count == 2 { request.size = try size(parsed.operands[1]) }
-    for (key, value) in given.pairs { try request.take(key, value) }
-    if let name = parsed.value("backing") { request.backing = name }
-    if let format = parsed.value("backing-format") { request.backingFormat = format }
     let session = try ImageSession(tool)
-    try await request.perform(session, opensBacking: !parsed.has("u"), isQuiet: parsed.has("quiet"))
+    do throws(ToolFailure) {
+      var request = try ImageRequest(tool, path: path, format: format, lists)
+      if let size {
+        guard request.options.text("size") == nil else {
+          throw ToolFailure(message: "The image size must be specified only once")
+        }
+        try request.setSize(size)
+      }
+      try request.setBacking(parsed.value("b"), parsed.value("F"))
+      try await complete(&request, session, opensBacking: !parsed.has("u"))
+      if !parsed.has("q") { tool.console.print(request.announcement) }
+      try await request.perform(in: session.graph)
+    } catch {
+      throw error.prefixed(path)
+    }
     return 0
   }
 
-  /// `-o help`.
-  private static func explain(
-    _ tool: Tool, _ format: String, hasFile: Bool
-  ) throws(ToolFailure) {
-    let known = ["qcow2": FormatOptions.qcow2, "raw": FormatOptions.raw]
-    guard let options = known[format] else {
-      throw ToolFailure(message: "Unknown file format '\(format)'")
+  /// Looks at the backing file, and sees to it that the image has a size.
+  private static func complete(
+    _ request: inout ImageRequest, _ session: ImageSession, opensBacking: Bool
+  ) async throws(ToolFailure) {
+    var backingLength: Int?
+    if let backing = request.backing {
+      guard !backing.isEmpty else {
+        throw ToolFailure(message: "Expected backing file name, got empty string")
+      }
+      guard backing != request.path else { throw sameFile }
+      var found: String?
+      if opensBacking {
+        let known = try await look(at: backing, of: request, session)
+        (backingLength, found) = (known.length, known.format)
+      }
+      guard request.backingFormat != nil else {
+        var failure = ToolFailure(message: "Backing file specified without backing format")
+        failure.bareHint = found.map { "Detected format of \($0)." }
+        throw failure
+      }
     }
-    tool.console.print("Supported \(format) options:")
-    for option in options { tool.console.print(option.line) }
-    guard !hasFile else { return }
-    tool.console.print()
-    tool.console.print("The protocol level may support further options.")
-    tool.console.print("Specify the target filename to include those options.")
+    guard let size = request.statedSize ?? backingLength else {
+      throw ToolFailure(message: "Image creation needs a size parameter")
+    }
+    try request.setSize(size)
   }
 
-  static func size(_ text: String) throws(ToolFailure) -> Int {
-    guard let size = ByteSize.parse(text) else {
-      throw ToolFailure(
-        message: "Invalid image size specified. You may use k, M, G, T, P or E suffixes for "
-          + "kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.")
+  private static var sameFile: ToolFailure {
+    ToolFailure(
+      message: "Error: Trying to create an image with the same filename as the backing file")
+  }
+
+  /// The length and the format of a backing file, which must not be the new image, nor stand on it.
+  private static func look(
+    at name: String, of request: ImageRequest, _ session: ImageSession
+  ) async throws(ToolFailure) -> (length: Int, format: String) {
+    let folder = request.place.removingLastComponent()
+    let isPath = ImageName.scheme(of: name) == nil
+    let place = isPath ? folder.pushing(FilePath(name)).string : name
+    if isPath, FilePath(place).isSameFile(as: request.place) { throw sameFile }
+    let node: BlockNode
+    do throws(BlockError) {
+      let options = OpenOptions(format: request.backingFormat, readOnly: true)
+      let builder = NodeBuilder(tool: session.tool, graph: session.graph, options: options)
+      node = try await builder.open(ImageName(place)).node
+    } catch {
+      throw ToolFailure(message: "\(error.message)\nCould not open backing image.")
     }
-    return size
+    let known = (node.length, node.driver.driverName)
+    do throws(BlockError) {
+      try session.graph.checkUnused(request.place)
+      if let place = request.dataFilePlace { try session.graph.checkUnused(place) }
+      try await session.graph.close(node)
+    } catch {
+      try? await session.graph.close(node)
+      throw ToolFailure(message: error.message)
+    }
+    return known
   }
 }

@@ -1,110 +1,129 @@
 internal import BlockLayer
-internal import Lamina
-internal import Primitives
-internal import Qcow2
 
 /// The `key=value,…` lists of `-o`, as qemu's tools read them: a comma in a value is doubled, a key
-/// alone is on.
+/// alone is on, and off behind `no`.
 struct FormatOptions {
-  /// The pairs in the order in which they were given.
-  private(set) var pairs: [(key: String, value: String)] = []
-
-  /// Takes one list.
-  mutating func take(_ list: String) {
-    var items: [String] = [""]
-    var rest = list[...]
-    while let character = rest.popFirst() {
-      if character != "," {
-        items[items.count - 1].append(character)
-      } else if rest.first == "," {
-        rest = rest.dropFirst()
-        items[items.count - 1].append(",")
-      } else {
-        items.append("")
-      }
-    }
-    for item in items where !item.isEmpty {
-      let parts = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-      pairs.append((String(parts[0]), parts.count > 1 ? String(parts[1]) : "on"))
-    }
-  }
-
-  /// Whether a list asks which options there are.
-  var asksForHelp: Bool { pairs.contains { $0.value == "on" && ["help", "?"].contains($0.key) } }
-
-  /// The value of `on` or `off`, in any of qemu's spellings.
-  static func flag(_ text: String, _ key: String) throws(ToolFailure) -> Bool {
-    switch text {
-    case "on", "yes", "true", "y": return true
-    case "off", "no", "false", "n": return false
-    default: throw ToolFailure(message: "Parameter '\(key)' expects 'on' or 'off'")
-    }
-  }
-
-  /// A size in bytes.
-  static func size(_ text: String, _ key: String) throws(ToolFailure) -> Int {
-    guard let size = ByteSize.parse(text) else {
-      throw ToolFailure(
-        message: "Parameter '\(key)' expects a non-negative number below 2^64\n"
-          + "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
-          + "and exabytes, respectively.")
-    }
-    return size
-  }
-
-  /// A version of the format, by either of its names.
-  static func version(_ text: String) -> FormatVersion? {
-    ["0.10": .v2, "v2": .v2, "1.1": .v3, "v3": .v3][text]
-  }
-}
-
-extension FormatOptions {
-  /// An option of a format: how `-o help` shows it.
+  /// An option of a format.
   struct Description {
+    /// What its value is, as `-o help` calls it.
+    enum Kind: String {
+      case text = "str"
+      case flag = "bool (on/off)"
+      case size
+      case number = "num"
+    }
     let key: String
-    let type: String
+    let kind: Kind
     let text: String
-    let isAmendable: Bool
 
-    init(_ key: String, _ type: String, _ text: String, isAmendable: Bool = false) {
-      (self.key, self.type, self.text) = (key, type, text)
-      self.isAmendable = isAmendable
+    init(_ key: String, _ kind: Kind, _ text: String) {
+      (self.key, self.kind, self.text) = (key, kind, text)
     }
 
-    /// The line, as qemu-img prints it.
+    /// The line of `-o help`.
     var line: String {
-      let head = "  \(key)=<\(type)>"
+      let head = "  \(key)=<\(kind.rawValue)>"
       return head + String(repeating: " ", count: max(1, 25 - head.count)) + "- " + text
     }
   }
 
-  private static let flagType = "bool (on/off)"
+  /// A value: as it was written, and the bits of a size or number.
+  struct Value {
+    let text: String
+    let bits: UInt64
+  }
 
-  /// The options of qcow2, in alphabetical order.
-  static let qcow2: [Description] = [
-    Description("backing_file", "str", "File name of a base image", isAmendable: true),
-    Description("backing_fmt", "str", "Image format of the base image", isAmendable: true),
-    Description("cluster_size", "size", "qcow2 cluster size"),
-    Description(
-      "compat", "str", "Compatibility level (v2 [0.10] or v3 [1.1])", isAmendable: true),
-    Description("compression_type", "str", "Compression method used for image cluster compression"),
-    Description("data_file", "str", "File name of an external data file", isAmendable: true),
-    Description(
-      "data_file_raw", flagType, "The external data file must stay valid as a raw image",
-      isAmendable: true),
-    Description("extended_l2", flagType, "Extended L2 tables"),
-    Description("lazy_refcounts", flagType, "Postpone refcount updates", isAmendable: true),
-    Description(
-      "preallocation", "str", "Preallocation mode (allowed values: off, metadata, falloc, full)"),
-    Description(
-      "refcount_bits", "num", "Width of a reference count entry in bits", isAmendable: true),
-    Description("size", "size", "Virtual disk size", isAmendable: true),
-  ]
+  private let known: [Description]
+  private var values: [String: Value] = [:]
 
-  /// The options of raw.
-  static let raw: [Description] = [
-    Description(
-      "preallocation", "str", "Preallocation mode (allowed values: off, falloc, full)"),
-    Description("size", "size", "Virtual disk size"),
-  ]
+  /// Looks whether a list can be taken apart, as soon as it is met.
+  static func check(_ list: String) throws(ToolFailure) {
+    let commas = list.reversed().prefix { $0 == "," }.count
+    if list.isEmpty || list.hasPrefix(",") || commas % 2 == 1 {
+      throw ToolFailure(message: "Invalid option list: \(list)")
+    }
+  }
+
+  /// Whether a list asks which options there are.
+  static func askForHelp(_ lists: [String]) -> Bool {
+    lists.contains { items(of: $0).contains { $0 == "help" || $0 == "?" } }
+  }
+
+  /// The options of `lists`, all of them among `known`; of two for a key the later one counts.
+  init(_ lists: [String], known: [Description], _ tool: Tool) throws(ToolFailure) {
+    self.known = known
+    for item in lists.flatMap(Self.items(of:)) {
+      let parts = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      if parts.count > 1 {
+        try set(String(parts[0]), String(parts[1]), tool)
+      } else if item.hasPrefix("no") {
+        try set(String(item.dropFirst(2)), "off", tool)
+      } else {
+        try set(item, "on", tool)
+      }
+    }
+  }
+
+  /// Sets an option, as if a list had it.
+  mutating func set(_ key: String, _ text: String, _ tool: Tool) throws(ToolFailure) {
+    guard let option = known.first(where: { $0.key == key }) else {
+      throw ToolFailure(message: "Invalid parameter '\(key)'")
+    }
+    var bits: UInt64 = 0
+    switch option.kind {
+    case .text: break
+    case .flag: _ = try Self.flag(text, key)
+    case .size: bits = try tool.size(text, parameter: key)
+    case .number:
+      switch NumberText.integer(text) {
+      case .number(let value): bits = value
+      case .tooLarge:
+        throw ToolFailure(message: "Value '\(text)' is too large for parameter '\(key)'")
+      case .none: throw ToolFailure(message: "Parameter '\(key)' expects a number")
+      }
+    }
+    values[key] = Value(text: text, bits: bits)
+  }
+
+  /// The keys that were given, in the order of the known ones.
+  var keys: [String] { known.map(\.key).filter { values[$0] != nil } }
+
+  /// A value as it was written.
+  func text(_ key: String) -> String? { values[key]?.text }
+
+  /// The bits of a size or number.
+  func bits(_ key: String) -> UInt64? { values[key]?.bits }
+
+  /// A flag; off where it is not given.
+  func flag(_ key: String) -> Bool { values[key].flatMap { OptionText.flag($0.text) } ?? false }
+
+  /// What qemu-img prints of them when it makes an image; `defaults` are printed where the options
+  /// say nothing else.
+  func announcement(_ defaults: [String: String]) -> String {
+    var text = ""
+    for option in known {
+      guard let value = values[option.key] else {
+        if let value = defaults[option.key] { text += " \(option.key)=\(value)" }
+        continue
+      }
+      let shown =
+        switch option.kind {
+        case .size, .number: String(Int64(bitPattern: value.bits))
+        case .flag: value.text
+        case .text: value.text.replacing(",", with: ",,")
+        }
+      text += " \(option.key)=\(shown)"
+    }
+    return text
+  }
+
+  /// The value of `on` or `off`, in any of qemu's spellings.
+  static func flag(_ text: String, _ key: String) throws(ToolFailure) -> Bool {
+    guard let flag = OptionText.flag(text) else {
+      throw ToolFailure(message: "Parameter '\(key)' expects 'on' or 'off'")
+    }
+    return flag
+  }
+
+  private static func items(of list: String) -> [String] { OptionText.items(list) }
 }

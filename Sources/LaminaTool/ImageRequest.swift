@@ -4,210 +4,256 @@ internal import Primitives
 internal import Qcow2
 internal import SystemPackage
 
-/// An image that is to be made: what `create`, `convert` and `measure` were asked for.
+/// An image that is to be made: what `create`, `convert`, `dd` and `measure` were asked for.
 struct ImageRequest {
+  /// The name as it was given.
   let path: String
   let format: String
-  var size: Int?
-  var backing: String?
-  var backingFormat: String?
-  /// The values of other options, as they were written.
-  private var values: [String: String] = [:]
+  /// The host's file.
+  private let hostPath: FilePath
+  private(set) var options: FormatOptions
+  private let tool: Tool
 
-  init(path: String, format: String) {
+  /// An image of `format` with the options of `lists`; throws for what cannot be made, and for
+  /// options that there are not.
+  init(
+    _ tool: Tool, path: String, format: String, _ lists: [String] = []
+  ) throws(ToolFailure) {
+    self.tool = tool
     self.path = path
     self.format = format
+    try FormatOptions.check(format: format)
+    hostPath = FilePath(try Self.hostPath(of: path))
+    options = try FormatOptions(lists, known: FormatOptions.creating(format), tool)
   }
 
-  /// Takes the lists of every `-o`.
-  mutating func take(_ lists: [String]) throws(ToolFailure) {
-    var given = FormatOptions()
-    for list in lists { given.take(list) }
-    for (key, value) in given.pairs { try take(key, value) }
+  /// The path of the host's file that a name means; images are made nowhere else.
+  static func hostPath(of name: String) throws(ToolFailure) -> String {
+    if let path = ImageName(name).plainPath { return path }
+    throw ToolFailure(message: "Unknown protocol '\(ImageName.scheme(of: name) ?? "")'")
   }
 
-  /// Takes a pair of `-o`.
-  mutating func take(_ key: String, _ value: String) throws(ToolFailure) {
-    let known = format == "raw" ? FormatOptions.raw : FormatOptions.qcow2
-    switch key {
-    case "size":
-      guard size == nil else {
-        throw failure("The image size must be specified only once")
+  /// The place of the new file.
+  var place: FilePath { hostPath }
+
+  // MARK: - Options
+
+  /// The backing file's name, as it is recorded.
+  var backing: String? { options.text("backing_file") }
+  /// The backing file's format.
+  var backingFormat: String? { options.text("backing_fmt") }
+
+  /// The size that the options state; nil where they state none.
+  var statedSize: Int? {
+    guard let bits = options.bits("size"), bits != .max else { return nil }
+    return Int(truncatingIfNeeded: bits)
+  }
+
+  /// Takes the size of the disk, in bytes.
+  mutating func setSize(_ size: Int) throws(ToolFailure) {
+    try options.set("size", String(UInt64(bitPattern: Int64(size))), tool)
+  }
+
+  /// Takes a backing file and its format, which win over those of the options.
+  mutating func setBacking(_ name: String?, _ format: String?) throws(ToolFailure) {
+    if let name {
+      guard self.format == "qcow2" else {
+        throw ToolFailure(message: "Backing file not supported for file format '\(self.format)'")
       }
-      size = try CreateCommand.size(value)
-    case "backing_file" where format != "raw": backing = value
-    case "backing_fmt" where format != "raw": backingFormat = value
-    case _ where key.hasPrefix("encrypt") && format != "raw":
-      throw failure("Not supported: \(key)=\(value): Lamina makes no encrypted images")
-    case _ where known.contains { $0.key == key }: values[key] = value
-    default: throw failure("Invalid parameter '\(key)'")
+      try options.set("backing_file", name, tool)
+    }
+    if let format {
+      guard self.format == "qcow2" else {
+        throw ToolFailure(
+          message: "Backing file format not supported for file format '\(self.format)'")
+      }
+      try options.set("backing_fmt", format, tool)
     }
   }
 
-  private func failure(_ text: String) -> ToolFailure {
-    ToolFailure(message: "\(path): \(text)")
+  /// What qemu-img prints before it makes the image.
+  var announcement: String {
+    let defaults =
+      format == "qcow2"
+      ? [
+        "cluster_size": "65536", "extended_l2": "off", "compression_type": "zlib",
+        "lazy_refcounts": "off", "refcount_bits": "16",
+      ] : [:]
+    return "Formatting '\(path)', fmt=\(format)" + options.announcement(defaults)
   }
 
-  private func number(_ key: String) throws(ToolFailure) -> Int? {
-    guard let text = values[key] else { return nil }
-    guard let number = ByteSize.parse(text) else {
-      throw failure("Parameter '\(key)' expects a non-negative number below 2^64")
+  // MARK: - Making
+
+  /// Makes the image, of the size that was set; a file that a node of the graph uses, or that the
+  /// image is to stand on, is refused untouched.
+  func perform(in graph: BlockGraph) async throws(ToolFailure) {
+    let size = statedSize ?? 0
+    do throws(BlockError) {
+      if format == "qcow2" {
+        try await makeQcow2(graph, size)
+      } else {
+        try await makeRaw(graph, size)
+      }
+    } catch {
+      throw ToolFailure(message: error.message)
     }
-    return number
   }
 
-  private func flag(_ key: String) throws(ToolFailure) -> Bool {
-    try FormatOptions.flag(values[key] ?? "off", key)
+  /// Makes the image while others of the graph are open: one that is copied would be emptied.
+  func performBesideSources(in graph: BlockGraph) async throws(ToolFailure) {
+    do throws(BlockError) {
+      try graph.checkUnused(place)
+    } catch {
+      throw ToolFailure(message: "\(error.message)\nIs another process using the image [\(path)]?")
+    }
+    try await perform(in: graph)
   }
 
-  private func preallocation() throws(ToolFailure) -> Preallocation {
-    let name = values["preallocation"] ?? "off"
-    guard let mode = Preallocation(rawValue: name) else {
-      throw failure("Parameter 'preallocation' does not accept value '\(name)'")
-    }
-    return mode
+  /// Removes the data file that was made with the image, which has failed.
+  func removeDataFile(_ made: FileIdentity?) { dataFilePlace?.removeRegularFile(made) }
+
+  /// The place of the data file; nil without one.
+  var dataFilePlace: FilePath? {
+    options.text("data_file").map { place.removingLastComponent().pushing(FilePath($0)) }
   }
 
-  /// Makes the image; a file that a node of the session's graph uses, or that the image is to stand
-  /// on, is refused untouched.
-  func perform(_ session: ImageSession, opensBacking: Bool, isQuiet: Bool) async throws {
-    let tool = session.tool
-    guard ["qcow2", "raw"].contains(format) else {
-      throw failure("Unknown file format '\(format)'")
-    }
-    if format == "raw", backing != nil {
-      throw failure("Backing file not supported for file format 'raw'")
-    }
-    if backing == nil, backingFormat != nil {
-      throw failure("Backing format cannot be used without backing file")
-    }
-    let size = try await size(session, opensBacking)
-    if format == "raw" {
-      try await makeRaw(session, size, isQuiet)
-      return
-    }
-    guard let rounded = size.checkedRoundedUp(to: 512) else {
-      throw failure("The image size is too large for file format 'qcow2'")
-    }
-    let announcement = try announcement(rounded)
-    if !isQuiet { tool.console.print(announcement) }
-    let options = try imageOptions(rounded)
+  /// Throws where there is no room for a file: that is told before what is wrong with the image.
+  private func checkFolder() throws(BlockError) {
+    let folder = hostPath.removingLastComponent()
     do {
-      try await session.graph.createQcow2(at: FilePath(path), options, replacing: true)
+      if hostPath.isEmpty { throw Errno.noSuchFileOrDirectory }
+      if folder.isEmpty { return }
+      try FileDescriptor.open(folder, .readOnly, options: .directory).close()
     } catch {
-      throw failure("\(error.message)")
+      throw .host(error as? Errno ?? .ioError, "Could not create '\(path)'")
     }
   }
 
-  private func makeRaw(_ session: ImageSession, _ size: Int, _ isQuiet: Bool) async throws {
-    guard let rounded = size.checkedRoundedUp(to: 512) else {
-      throw failure("The image size is too large for file format 'raw'")
+  private func makeQcow2(_ graph: BlockGraph, _ size: Int) async throws(BlockError) {
+    try checkFolder()
+    guard let rounded = size.checkedRoundedUp(to: 512), rounded >= 0 else {
+      throw BlockError(
+        .invalidArgument, "Could not resize image: Image size cannot be negative")
     }
-    let mode = try preallocation()
-    if !isQuiet {
-      let tool = session.tool
-      let more = values["preallocation"].map { " preallocation=\($0)" } ?? ""
-      tool.console.print("Formatting '\(path)', fmt=raw size=\(size)\(more)")
+    let image: NewImageOptions
+    do throws(ToolFailure) {
+      image = try imageOptions(rounded)
+    } catch {
+      throw BlockError(.invalidArgument, error.message)
     }
-    do throws(BlockError) {
-      guard mode != .metadata else {
-        throw BlockError(.unsupported, "Unsupported preallocation mode: metadata")
-      }
-      let files = try await session.graph.newHostFiles([FilePath(path)], replacing: true)
-      try await files.fill { () throws(BlockError) in
+    try await graph.createQcow2(at: hostPath, image, replacing: true)
+  }
+
+  private func makeRaw(_ graph: BlockGraph, _ size: Int) async throws(BlockError) {
+    let name = options.text("preallocation") ?? "off"
+    guard let mode = Preallocation(rawValue: name) else {
+      throw BlockError(.invalidArgument, "invalid parameter value: \(name)")
+    }
+    try checkFolder()
+    guard mode != .metadata else {
+      throw BlockError(.unsupported, "Unsupported preallocation mode: metadata")
+    }
+    guard let rounded = size.checkedRoundedUp(to: 512), rounded >= 0 else {
+      throw BlockError(.invalidArgument, "Could not resize file: Invalid argument")
+    }
+    let files = try await graph.newHostFiles([hostPath], replacing: true)
+    try await files.fill { () throws(BlockError) in
+      do throws(BlockError) {
         try await files.nodes[0].resize(to: rounded, preallocation: mode)
+      } catch {
+        guard error.errno == .fileTooLarge else { throw error }
+        throw BlockError(
+          .invalidArgument, "The image size is too large for file format '\(format)'")
       }
-    } catch {
-      throw failure(error.message)
     }
   }
 
-  /// The size asked for, or that of the backing file.
-  private func size(_ session: ImageSession, _ opensBacking: Bool) async throws -> Int {
-    guard let backing else {
-      guard let size else {
-        throw failure("Image creation needs a size parameter")
-      }
-      return size
+  /// The options that matter to `measure`, which has words of its own for what is wrong with them.
+  func measuredOptions() throws(ToolFailure) -> NewImageOptions {
+    var image = NewImageOptions(virtualSize: 0)
+    let compat = options.text("compat") ?? "1.1"
+    guard ["0.10", "1.1"].contains(compat), let version = FormatOptions.version(compat) else {
+      throw ToolFailure(message: "Invalid compatibility level: '\(compat)'")
     }
-    guard let backingFormat else {
-      throw ToolFailure(
-        message: "\(path): Backing file specified without backing format\nSay it with -F FMT.")
+    image.version = version
+    let name = options.text("preallocation") ?? "off"
+    guard let mode = Preallocation(rawValue: name) else {
+      throw ToolFailure(message: "invalid parameter value: \(name)")
     }
-    guard opensBacking else {
-      guard let size else {
-        throw failure("Image creation needs a size parameter")
-      }
-      return size
-    }
-    let folder = FilePath(path).removingLastComponent()
-    let place = folder.pushing(FilePath(backing))
-    guard !place.isSameFile(as: FilePath(path)) else {
-      throw failure("Error: Trying to create an image with the same filename as the backing file")
-    }
-    let node: BlockNode
-    do throws(BlockError) {
-      node = try await session.open(place.string, format: backingFormat)
-    } catch {
-      throw failure("\(error.message)\nCould not open backing image.")
-    }
-    let length = node.length
-    do throws(BlockError) {
-      // Nor may the new image, or its data file, be a layer below the backing file.
-      try session.graph.checkUnused(FilePath(path))
-      if let name = values["data_file"] {
-        try session.graph.checkUnused(folder.pushing(FilePath(name)))
-      }
-      try await session.graph.close(node)
-    } catch {
-      try? await session.graph.close(node)
-      throw failure(error.message)
-    }
-    return size ?? length
+    image.preallocation = mode
+    takeLayout(&image)
+    image.backingFileName = backing.map { EmbeddedName($0) }
+    image.backingFormat = backing.map { _ in EmbeddedName(backingFormat ?? "raw") }
+    return image
   }
 
-  /// The image's options; throws for those that the format does not have.
+  private func takeLayout(_ image: inout NewImageOptions) {
+    if let bits = options.bits("cluster_size") { image.clusterSize = Int(clamping: bits) }
+    if let bits = options.bits("refcount_bits") { image.refcountBits = Int(clamping: bits) }
+    image.hasLazyRefcounts = options.flag("lazy_refcounts")
+    image.hasExtendedL2 = options.flag("extended_l2")
+  }
+
+  /// The image's options; throws for values that the format does not have.
   func imageOptions(_ size: Int) throws(ToolFailure) -> NewImageOptions {
-    var options = NewImageOptions(virtualSize: size)
-    let compat = values["compat"] ?? "1.1"
-    guard let version = FormatOptions.version(compat) else {
-      throw failure("Parameter 'version' does not accept value '\(compat)'")
+    var image = NewImageOptions(virtualSize: size)
+    image.version = try word("compat", "version", "1.1", FormatOptions.version)
+    if let name = backingFormat {
+      _ = try word("backing_fmt", "backing-fmt", name) { FormatOptions.isDriver($0) ? $0 : nil }
     }
-    options.version = version
-    if let clusterSize = try number("cluster_size") { options.clusterSize = clusterSize }
-    if let refcountBits = try number("refcount_bits") { options.refcountBits = refcountBits }
-    options.hasLazyRefcounts = try flag("lazy_refcounts")
-    options.hasExtendedL2 = try flag("extended_l2")
-    switch values["compression_type"] ?? "zlib" {
-    case "zlib": options.compressionType = .deflate
-    case "zstd": options.compressionType = .zstd
-    case let other: throw failure("Parameter 'compression-type' does not accept value '\(other)'")
+    try checkEncryption()
+    image.preallocation = try word("preallocation", "preallocation", "off") {
+      Preallocation(rawValue: $0)
     }
-    options.preallocation = try preallocation()
-    options.dataFileName = values["data_file"].map { EmbeddedName($0) }
-    options.isDataFileRaw = try flag("data_file_raw")
-    options.backingFileName = backing.map { EmbeddedName($0) }
-    options.backingFormat = backingFormat.map { EmbeddedName($0) }
-    return options
+    if let bits = options.bits("refcount_bits"), bits > UInt64(Int64.max),
+      options.text("refcount_bits")?.contains("-") == false
+    {
+      throw ToolFailure(message: "Parameter 'refcount-bits' expects integer")
+    }
+    image.compressionType = try word("compression_type", "compression-type", "zlib") {
+      ["zlib": .deflate, "zstd": .zstd][$0]
+    }
+    takeLayout(&image)
+    image.dataFileName = options.text("data_file").map { EmbeddedName($0) }
+    if options.text("data_file") == "" {
+      throw ToolFailure(message: "Could not create '': \(Errno.noSuchFileOrDirectory)")
+    }
+    image.isDataFileRaw = options.flag("data_file_raw")
+    image.backingFileName = backing.map { EmbeddedName($0) }
+    image.backingFormat = backingFormat.map { EmbeddedName($0) }
+    return image
   }
 
-  /// What qemu-img prints: what was given as it was given, and some defaults.
-  private func announcement(_ size: Int) throws(ToolFailure) -> String {
-    let clusterSize = try number("cluster_size") ?? 65536
-    let refcountBits = try number("refcount_bits") ?? 16
-    var text = "Formatting '\(path)', fmt=qcow2 cluster_size=\(clusterSize)"
-    func add(_ key: String, _ value: String?) { if let value { text += " \(key)=\(value)" } }
-    add("extended_l2", values["extended_l2"] ?? "off")
-    add("preallocation", values["preallocation"])
-    add("compression_type", values["compression_type"] ?? "zlib")
-    add("size", String(size))
-    add("backing_file", backing)
-    add("backing_fmt", backingFormat)
-    add("compat", values["compat"])
-    add("data_file", values["data_file"])
-    add("data_file_raw", values["data_file_raw"])
-    add("lazy_refcounts", values["lazy_refcounts"] ?? "off")
-    add("refcount_bits", String(refcountBits))
-    return text
+  /// What a word of the options means; messages know it by another name.
+  private func word<Value>(
+    _ key: String, _ name: String, _ usual: String, _ meaning: (String) -> Value?
+  ) throws(ToolFailure) -> Value {
+    let text = options.text(key) ?? usual
+    guard let value = meaning(text) else {
+      throw ToolFailure(message: "Parameter '\(name)' does not accept value '\(text)'")
+    }
+    return value
+  }
+
+  /// Refuses what would be encrypted; what is wrong with it in QEMU too is told as there.
+  private func checkEncryption() throws(ToolFailure) {
+    let isOld = options.flag("encryption")
+    let keys = options.keys.filter { $0.hasPrefix("encrypt.") }
+    guard isOld || !keys.isEmpty else { return }
+    let format = options.text("encrypt.format")
+    if format != nil, options.text("encryption") != nil {
+      throw ToolFailure(
+        message: "'encrypt.format' and its alias 'encryption' can't be used at the same time")
+    }
+    guard let format = format ?? (isOld ? "aes" : nil) else {
+      throw ToolFailure(message: "Parameter 'encrypt.format' is missing")
+    }
+    guard ["aes", "luks"].contains(format) else {
+      throw ToolFailure(message: "Parameter 'format' does not accept value '\(format)'")
+    }
+    guard options.text("encrypt.key-secret") != nil else {
+      throw ToolFailure(message: "Parameter 'encrypt.key-secret' is required for cipher")
+    }
+    throw ToolFailure(message: "Encrypted images are not made")
   }
 }

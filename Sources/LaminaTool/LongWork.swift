@@ -3,56 +3,63 @@ internal import ImageOps
 internal import Lamina
 internal import Primitives
 
-/// Long work of qemu-img's verbs: its progress, its end by Ctrl-C, and their common options.
+/// Long work of qemu-img's verbs: its progress (`-p`, `-q`), its end by Ctrl-C, and their common
+/// options `-m` and `-r`.
 struct LongWork {
-  let tool: Tool
   let line: ProgressLine
+  private let workerCount: Int?
+  private let bytesPerSecond: Int
 
-  /// Work on `total` bytes; from now on Ctrl-C ends it cleanly.
-  init(_ tool: Tool, total: Int, _ parsed: OptionParser.Result) {
-    self.tool = tool
+  /// Work as a call asks for it; from now on Ctrl-C ends it cleanly.
+  init(_ tool: Tool, _ parsed: OptionParser.Result) throws(ToolFailure) {
     line = ProgressLine(
-      tool.console, total: total, asQemu: parsed.has("progress"), isQuiet: parsed.has("quiet"))
+      tool.console, total: 0, asQemu: parsed.has("p"), isQuiet: parsed.has("q"))
+    workerCount = if let text = parsed.value("m") { try Self.workers(text) } else { nil }
+    bytesPerSecond = if let text = parsed.value("r") { try Self.rate(text, tool) } else { 0 }
     Interrupt.watch()
   }
 
+  /// Looks at an option as soon as it is met.
+  static func look(_ name: String, _ value: String, _ tool: Tool) throws(ToolFailure) {
+    if name == "m" { _ = try workers(value) }
+    if name == "r" { _ = try rate(value, tool) }
+  }
+
+  private static func workers(_ text: String) throws(ToolFailure) -> Int {
+    guard let count = NumberText.integer(text, in: 1...16) else {
+      throw ToolFailure(
+        message: "Invalid number of coroutines. Allowed number of coroutines is between 1 and 16")
+    }
+    return count
+  }
+
+  private static func rate(_ text: String, _ tool: Tool) throws(ToolFailure) -> Int {
+    try tool.size(text, "rate limit")
+  }
+
   /// Workers and rate as the call says, watched by the progress line.
-  func options(_ parsed: OptionParser.Result) throws(ToolFailure) -> WorkOptions {
+  var options: WorkOptions {
     let line = line
-    var options = WorkOptions { done, _ in
-      line.update(done)
+    var options = WorkOptions { done, total in
+      line.update(done, of: total)
       return !Interrupt.happened
     }
-    if let text = parsed.value("m") {
-      guard let count = Int(text), (1...16).contains(count) else {
-        throw ToolFailure(
-          message: "Invalid number of coroutines. Allowed number of coroutines is between 1 and 16")
-      }
-      options.workerCount = count
-    }
-    if let text = parsed.value("rate-limit") {
-      guard let rate = ByteSize.parse(text) else {
-        throw ToolFailure(
-          message: "Invalid rate limit specified. You may use k, M, G, T, P or E suffixes for \n"
-            + "\(tool.name): kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.")
-      }
-      options.bytesPerSecond = rate
-    }
+    if let workerCount { options.workerCount = workerCount }
+    options.bytesPerSecond = bytesPerSecond
     return options
   }
 
-  /// Runs `body`; what Ctrl-C ends is told so, with the exit status that shells expect.
-  func run<Answer>(
-    _ body: () async throws(BlockError) -> Answer
-  ) async throws -> Answer {
-    do throws(BlockError) {
+  /// Runs `body` and ends the line; what Ctrl-C ends is told so, with the exit status that shells
+  /// expect.
+  func run<Answer>(_ body: () async throws -> Answer) async throws -> Answer {
+    do {
       let answer = try await body()
       line.finish()
       return answer
     } catch {
       line.abandon()
-      guard error.code == .cancelled else { throw error }
-      throw ToolFailure(message: "interrupted", status: 130)
+      guard let error = error as? BlockError, error.code == .cancelled else { throw error }
+      throw Interrupt.failure
     }
   }
 }

@@ -12,15 +12,15 @@ enum MeasureCommand {
   @Sendable static func run(_ tool: Tool, _ words: [String]) async throws -> Int32 {
     var size: Int?
     var isJSON = false
-    var snapshot: SnapshotReference?
+    var snapshot: SnapshotWish?
     let parsed: OptionParser.Result
     do {
       parsed = try options.parse(words, of: tool) { name, value in
         switch name {
         case "size": size = try tool.size(value, "image size")
         case "output": isJSON = try Output.isJSON(value)
-        case "l": snapshot = try SnapshotReference(parameter: value, tool)
-        case "o": try checkList(value)
+        case "l": snapshot = try SnapshotWish(value, tool)
+        case "o": try FormatOptions.check(value)
         default: break
         }
       }
@@ -68,13 +68,6 @@ enum MeasureCommand {
     }
   }
 
-  private static func checkList(_ list: String) throws(ToolFailure) {
-    let commas = list.reversed().prefix { $0 == "," }.count
-    if list.isEmpty || list.hasPrefix(",") || commas % 2 == 1 {
-      throw ToolFailure(message: "Invalid option list: \(list)")
-    }
-  }
-
   // MARK: - The source
 
   /// An image, and what of it is measured: itself, or one of its snapshots.
@@ -89,7 +82,7 @@ enum MeasureCommand {
   }
 
   private static func open(
-    _ name: ImageName, _ snapshot: SnapshotReference?, _ parsed: OptionParser.Result,
+    _ name: ImageName, _ snapshot: SnapshotWish?, _ parsed: OptionParser.Result,
     _ session: ImageSession
   ) async throws -> Source {
     let share = parsed.has("force-share")
@@ -97,18 +90,9 @@ enum MeasureCommand {
     var source = Source(image: image, contents: image)
     guard let snapshot else { return source }
     do {
-      guard let store = image.driver as? any SnapshotStore else {
-        let format = image.driver.driverName
-        throw ToolFailure(
-          message: "Failed to load snapshot: Block format '\(format)' used by device '' does not "
-            + "support temporarily loading internal snapshots")
-      }
-      let snapshots = try await store.snapshots()
-      guard (try? snapshot.find(in: snapshots)) != nil else {
-        throw ToolFailure(message: "Failed to load snapshot: Can't find snapshot")
-      }
+      let reference = try await snapshot.find(in: image)
       source.contents = try await session.open(
-        name, format: parsed.value("f"), forceShare: share, snapshot: snapshot)
+        name, format: parsed.value("f"), forceShare: share, snapshot: reference)
       return source
     } catch {
       try? await session.graph.close(image)
@@ -122,32 +106,18 @@ enum MeasureCommand {
     _ tool: Tool, _ parsed: OptionParser.Result
   ) throws -> ImageMeasurer {
     let format = parsed.value("O") ?? "raw"
-    switch format {
-    case "qcow2", "raw": break
-    case "file": throw ToolFailure(message: "Block driver 'file' does not support size measurement")
-    case "null-co", "blkdebug":
-      throw ToolFailure(message: "Format driver '\(format)' does not support image creation")
-    default: throw ToolFailure(message: "Unknown file format '\(format)'")
+    guard format != "file" else {
+      throw ToolFailure(message: "Block driver 'file' does not support size measurement")
     }
-    var request = ImageRequest(path: format, format: format)
+    _ = try FormatOptions.known(format)
+    let request: ImageRequest
     do throws(ToolFailure) {
-      try request.take(parsed.all("o"))
+      request = try ImageRequest(tool, path: format, format: format, parsed.all("o"))
     } catch {
       throw ToolFailure(
-        message: "\(wrongOption(error.message, format))\n\(tool.name): "
-          + "Invalid options for file format '\(format)'")
+        message: error.message + "\n\(tool.name): Invalid options for file format '\(format)'")
     }
-    return format == "raw" ? .raw : try request.imageOptions(0).measurer()
-  }
-
-  /// What is said of an option's value.
-  private static func wrongOption(_ message: String, _ format: String) -> String {
-    let prefix = "\(format): "
-    if message.hasPrefix(prefix) { return String(message.dropFirst(prefix.count)) }
-    guard message.hasPrefix("Invalid image size") else { return message }
-    return "Parameter 'size' expects a non-negative number below 2^64\n"
-      + "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
-      + "and exabytes, respectively."
+    return format == "raw" ? .raw : try request.measuredOptions().measurer()
   }
 
   private static func report(_ tool: Tool, _ measure: ImageMeasure, _ isJSON: Bool) {
@@ -162,34 +132,5 @@ enum MeasureCommand {
       tool.console.print("fully allocated size: \(measure.fullyAllocated)")
       if let bitmaps = measure.bitmaps { tool.console.print("bitmaps size: \(bitmaps)") }
     }
-  }
-}
-
-extension SnapshotReference {
-  /// What `-l` says: `snapshot.id=…,snapshot.name=…`, or an id or a name.
-  fileprivate init(parameter text: String, _ tool: Tool) throws(ToolFailure) {
-    guard text.hasPrefix("snapshot.") else {
-      self = .idOrName(text)
-      return
-    }
-    var found: SnapshotReference?
-    for item in OptionText.items(text) {
-      let parts = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-      if parts.count == 1 {
-        tool.console.complain(
-          "\(tool.name): warning: short-form boolean option '\(item)' deprecated\n"
-            + "Please use \(item)=on instead")
-      }
-      let value = parts.count > 1 ? String(parts[1]) : "on"
-      switch parts[0] {
-      case "snapshot.id": found = .id(value)
-      case "snapshot.name": if found == nil { found = .name(value) }
-      default:
-        throw ToolFailure(
-          message: "Invalid parameter '\(parts[0])'\n"
-            + "\(tool.name): Failed in parsing snapshot param '\(text)'")
-      }
-    }
-    self = found ?? .idOrName(text)
   }
 }

@@ -40,17 +40,16 @@ enum NumberText {
     var rest = Substring(text).utf8
     skipSpace(&rest)
     if rest.first == UInt8(ascii: "+") { rest.removeFirst() }
-    let number = rest
     let isHexadecimal = takePrefix(&rest) == 16
     let digits = take(&rest, isHexadecimal ? 16 : 10)
     guard digits.count > 0 else { return .none }
     var fraction = 0.0
     if !isHexadecimal, rest.first == UInt8(ascii: ".") {
+      let point = rest
       rest.removeFirst()
       _ = take(&rest, 10)
-      let end = rest.startIndex
-      let value = Double(String(Substring(number[..<end])) + "0") ?? 0
-      fraction = value - value.rounded(.down)
+      let value = Double("0" + String(Substring(point[..<rest.startIndex])) + "0") ?? 0
+      fraction = value < 1 ? value : 0  // So many nines are none, as in qemu-img.
     }
     var unit: UInt64 = 1
     if let letter = rest.first {

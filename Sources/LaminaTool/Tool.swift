@@ -62,10 +62,21 @@ struct Tool: Sendable {
     return 1
   }
 
+  /// A message as the persona has it: qemu-img asks who uses a locked image, and we know it.
+  private func shown(_ message: String) -> String {
+    guard persona.kind == .image,
+      let lock = message.firstRange(of: "\" lock: \""),
+      let end = message[lock.upperBound...].firstRange(of: "\" is open ")
+    else { return message }
+    let path = message[lock.upperBound..<end.lowerBound]
+    return "\(message[..<lock.lowerBound])\" lock\nIs another process using the image [\(path)]?"
+  }
+
   /// Says why a command ended.
   func complain(_ failure: ToolFailure) {
-    console.complain("\(name): \(failure.message)")
+    console.complain("\(name): \(shown(failure.message))")
     if failure.hintsAtHelp { console.complain("Try '\(name) --help' for more information") }
+    if let hint = failure.bareHint { console.writeError(hint) }
   }
 
   private func run(_ run: @escaping ToolCommand.Run, named verb: String, _ words: [String]) -> Int32
@@ -85,7 +96,7 @@ struct Tool: Sendable {
       complain(failure)
       return failure.status
     } catch let error as BlockError {
-      console.complain("\(name): \(error.message)")
+      console.complain("\(name): \(shown(error.message))")
     } catch {
       console.complain("\(name): \(error)")
     }

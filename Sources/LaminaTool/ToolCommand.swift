@@ -18,6 +18,12 @@ struct ToolCommand: Sendable {
         + "-o options filename",
       run: AmendCommand.run),
     ToolCommand(
+      name: "bench", summary: "measure reads and writes",
+      syntax: "[-c count] [-d depth] [-f fmt] [--flush-interval=flush_interval] [-i aio] [-n] "
+        + "[--no-drain] [-o offset] [--pattern=pattern] [-q] [-s buffer_size] [-S step_size] "
+        + "[-t cache] [-w] [-U] filename",
+      run: BenchCommand.run),
+    ToolCommand(
       name: "bitmap", summary: "change an image's dirty bitmaps, list and draw them",
       syntax: "(--merge SOURCE | --add | --remove | --clear | --enable | --disable)... "
         + "[-b source_file [-F source_fmt]] [-g granularity] [--object objectdef] "
@@ -51,6 +57,11 @@ struct ToolCommand: Sendable {
       syntax: "[--object objectdef] [-q] [-f fmt] [-b backing_file [-F backing_fmt]] [-u] "
         + "[-o options] filename [size]",
       run: CreateCommand.run),
+    ToolCommand(
+      name: "dd", summary: "copy a part of an image to another",
+      syntax: "[--image-opts] [-U] [-f fmt] [-O output_fmt] [bs=block_size] [count=blocks] "
+        + "[skip=blocks] if=input of=output",
+      run: DdCommand.run),
     ToolCommand(
       name: "info", summary: "tell what an image is",
       syntax: "[--object objectdef] [--image-opts] [-f fmt] [--output=ofmt] [--backing-chain] "

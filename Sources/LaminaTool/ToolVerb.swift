@@ -57,9 +57,15 @@ extension Tool {
 
 /// Ctrl-C: noted by a signal handler, looked at by those who can stop cleanly.
 enum Interrupt {
-  private static let flag = Atomic<Bool>(false)
+  /// The signal; 0: none.
+  private static let signalNumber = Atomic<Int32>(0)
 
-  static var happened: Bool { flag.load(ordering: .relaxed) }
+  static var happened: Bool { signalNumber.load(ordering: .relaxed) != 0 }
+
+  /// Why a command ended that was interrupted; shells expect that exit status.
+  static var failure: ToolFailure {
+    ToolFailure(message: "interrupted", status: 128 + signalNumber.load(ordering: .relaxed))
+  }
 
   /// From now on SIGINT and SIGTERM are noted instead of ending the process.
   ///
@@ -67,7 +73,9 @@ enum Interrupt {
   static func watch() {
     for number in [SIGINT, SIGTERM] {
       signal(number) { number in
-        if Interrupt.flag.exchange(true, ordering: .relaxed) { _exit(128 + number) }
+        if Interrupt.signalNumber.exchange(number, ordering: .relaxed) != 0 {
+          _exit(128 + number)
+        }
       }
     }
   }

@@ -62,10 +62,11 @@ struct ToolFixture {
     try data.write(to: URL(filePath: path(name)))
   }
 
-  /// Checks that a call fails with one line on standard error that has `text`, and that no file of
-  /// the folder is changed, new or gone.
+  /// Checks that a call fails with so many lines on standard error that have `text`, and that no
+  /// file of the folder is changed, new or gone.
   func expectRefusal(
-    _ text: String, _ words: String..., sourceLocation: SourceLocation = #_sourceLocation
+    _ text: String, lines: Int = 1, _ words: String...,
+    sourceLocation: SourceLocation = #_sourceLocation
   )
     throws
   {
@@ -76,7 +77,7 @@ struct ToolFixture {
     #expect(status != 0, "\(words)", sourceLocation: sourceLocation)
     #expect(errors.contains(text), "\(errors)", sourceLocation: sourceLocation)
     #expect(
-      errors.split(separator: "\n").count == 1, "one line: \(errors)",
+      errors.split(separator: "\n").count == lines, "lines: \(errors)",
       sourceLocation: sourceLocation)
     #expect(try contents() == before, "a file changed", sourceLocation: sourceLocation)
   }

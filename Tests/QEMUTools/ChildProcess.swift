@@ -41,10 +41,18 @@ package final class ChildProcess {
       posix_spawn_file_actions_adddup2(&actions, end.rawValue, Int32(number))
     }
     Self.ignoresBrokenPipes
+    // The threads of a test block signals, and a child has what its parent's thread has.
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    var none = sigset_t()
+    sigemptyset(&none)
+    posix_spawnattr_setsigmask(&attributes, &none)
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
     var words = ([path] + arguments).map { strdup($0) } + [nil]
     defer { for word in words { free(word) } }
     var process = pid_t()
-    let result = posix_spawn(&process, path, &actions, nil, &words, environ)
+    let result = posix_spawn(&process, path, &actions, &attributes, &words, environ)
     guard result == 0 else {
       for end in [input, output, errors] { try end.close() }
       throw Errno(rawValue: result)

@@ -220,7 +220,8 @@ extension FileDriver: ResizableImage {
     do {
       try host.truncate(to: length)
     } catch {
-      throw failed(error, "resize")
+      guard error != .notSupported else { throw failed(error, "resize") }
+      throw .host(error, "Could not resize file")
     }
     byteCount.store(length, ordering: .relaxed)
   }

@@ -17,8 +17,22 @@ public struct AmendOptions: Hashable, Sendable {
   ///
   /// That promise can only be given up.
   public var isDataFileRaw: Bool?
+  /// What the caller takes for the image's backing file, which does not change: where it names
+  /// another, nothing changes.
+  public var statedBacking: StatedBacking?
   /// The virtual size in bytes; no smaller than it is.
   public var virtualSize: Int?
+
+  /// The name and the format of a backing file, as far as there are any.
+  public struct StatedBacking: Hashable, Sendable {
+    /// Its name, as it is recorded.
+    public let name: String?
+    /// Its format.
+    public let format: String?
+
+    /// Makes the statement.
+    public init(name: String?, format: String?) { (self.name, self.format) = (name, format) }
+  }
 
   /// Changes nothing.
   public init() {}

@@ -22,10 +22,15 @@ extension Qcow2Driver {
       guard bits.isPowerOfTwo, bits <= 64 else {
         throw refuse("Refcount width must be a power of two and may not exceed 64 bits")
       }
-      guard bits == 16 || target == .v3 else {
+      guard bits == 16 || bits == refcountBits || target == .v3 else {
         throw refuse(
           "Refcount widths other than 16 bits require compatibility level 1.1 or above "
             + "(use compat=1.1 or greater)")
+      }
+    }
+    if let backing = options.statedBacking {
+      guard backing.name == recordedBacking?.name, backing.format == recordedBacking?.format else {
+        throw refuse("Cannot amend the backing file")
       }
     }
     guard options.hasLazyRefcounts != true || target == .v3 else {

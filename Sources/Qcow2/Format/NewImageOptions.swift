@@ -44,6 +44,11 @@ extension NewImageOptions {
     }
     try checkExtendedL2()
     try checkSize()
+    guard preallocation == .off || backingFileName == nil || hasExtendedL2 else {
+      throw invalid(
+        "Backing file and preallocation can only be used at the same time if extended_l2 is on")
+    }
+    try checkVersion(whenUsed: hasLazyRefcounts, "Lazy refcounts")
     guard refcountBits.isPowerOfTwo, refcountBits <= 64 else {
       throw invalid("Refcount width must be a power of two and may not exceed 64 bits")
     }
@@ -84,7 +89,6 @@ extension NewImageOptions {
         "Different refcount widths than 16 bits require compatibility level 1.1 or above "
           + "(use version=v3 or greater)")
     }
-    try checkVersion(whenUsed: hasLazyRefcounts, "Lazy refcounts")
     try checkVersion(whenUsed: dataFileName != nil, "External data files are")
     try checkVersion(whenUsed: compressionType != .deflate, "Non-zlib compression type is")
   }
@@ -110,10 +114,6 @@ extension NewImageOptions {
       guard backingFileName == nil else {
         throw invalid("Backing file and data-file-raw cannot be used at the same time")
       }
-    }
-    guard preallocation == .off || backingFileName == nil || hasExtendedL2 else {
-      throw invalid(
-        "Backing file and preallocation can only be used at the same time if extended_l2 is on")
     }
   }
 

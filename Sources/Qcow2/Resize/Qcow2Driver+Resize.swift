@@ -40,16 +40,17 @@ extension Qcow2Driver: ResizableImage {
 
   /// Throws, with QEMU's texts, when the disk cannot have that size.
   func checkResizable(to length: Int) throws(BlockError) {
-    guard length >= 0, length.isAligned(to: 512) else {
+    guard length >= 0 else {
+      throw BlockError(.invalidArgument, "Image size cannot be negative")
+    }
+    guard length.isAligned(to: 512) else {
       throw BlockError(.invalidArgument, "The new size must be a multiple of 512")
     }
     guard version == .v3 || tables.withLock({ $0.header.header.snapshotCount }) == 0 else {
       throw BlockError(.unsupported, "Can't resize a v2 image which has snapshots")
     }
     guard length <= geometry.maximumVirtualSize else {
-      throw BlockError(
-        .invalidArgument,
-        "The image size is too large for file format 'qcow2' (try using a larger cluster size)")
+      throw BlockError(.invalidArgument, "Failed to grow the L1 table: File too large")
     }
   }
 

@@ -6,6 +6,7 @@ struct PersonaCall {
   private(set) var random: SeededGenerator
   private var groups: [[String]] = []
   private var operands: [String] = []
+  private var last: [String] = []
 
   init(_ zoo: PersonaZoo, seed: UInt64) {
     self.zoo = zoo
@@ -40,6 +41,9 @@ struct PersonaCall {
 
   /// A word that is no option.
   mutating func add(operand: String) { operands.append(operand) }
+
+  /// A word that stands behind all others.
+  mutating func end(with word: String) { last = [word] }
 
   /// An image as an operand, in one of the forms of names; `format` is the option for its format.
   ///
@@ -125,6 +129,6 @@ struct PersonaCall {
       words += group
     }
     if chance(10), !rest.isEmpty { words.append("--") }
-    return words + rest
+    return words + rest + last
   }
 }

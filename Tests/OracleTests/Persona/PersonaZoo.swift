@@ -13,6 +13,10 @@ struct PersonaZoo {
     /// The names of its snapshots and bitmaps.
     var snapshots: [String] = []
     var bitmaps: [String] = []
+    /// Whether its disk is too long to be written whole.
+    var isLarge = false
+    /// Whether something in it was spoilt.
+    var isDamaged: Bool { ["damaged.qcow2", "worse.qcow2"].contains(name) }
     /// Whether the file ends before its contents do.
     var isTruncated = false
   }
@@ -110,6 +114,7 @@ struct PersonaZoo {
     _ animal: Animal, _ length: Int, isVersion2: Bool
   ) throws -> Animal {
     var animal = animal
+    animal.isLarge = length >= 1 << 30
     let path = folder + animal.name
     if chance(2) {
       for name in ["s1", "second one", "7"].prefix(Int.random(in: 1...3, using: &random)) {
