@@ -26,7 +26,7 @@ export SWIFT_BACKTRACE=enable=no
 # every allocation miss the caches. For where memory came from, run an input with
 # ASAN_OPTIONS=malloc_context_size=30.
 export ASAN_OPTIONS=detect_leaks=0:max_allocation_size_mb=64:malloc_context_size=0:\
-max_malloc_fill_size=256:quarantine_size_mb=2:thread_local_quarantine_size_kb=128\
+max_malloc_fill_size=256:quarantine_size_mb=1:thread_local_quarantine_size_kb=64\
 ${ASAN_OPTIONS:+:$ASAN_OPTIONS}
 
 # The arguments: a target, the seconds after which it is killed, libFuzzer's options.
