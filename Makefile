@@ -5,9 +5,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 PREFIX ?= /usr/local
-# The package's traits: zstd where its headers are.
-TRAITS ?= $(shell for folder in /usr/include /usr/local/include /opt/homebrew/include; do \
-  if [[ -e $$folder/zstd.h ]]; then echo --traits Zstd; break; fi; done)
+# The package's traits: zstd and libdeflate where their headers are.
+TRAITS ?= $(shell scripts/traits.sh)
 # Flags for every debug build, such as -Xswiftc -warnings-as-errors.
 SWIFTFLAGS ?=
 # Release builds that can see `internal` declarations, for the long runs.
@@ -93,4 +92,5 @@ toolchain:
 headers:
 	@if [[ $$(uname) == Linux ]]; then \
 	  scripts/install-packages.sh /usr/include/c++:libstdc++-12-dev /usr/include/zlib.h:zlib1g-dev; \
-	  scripts/install-packages.sh --optional /usr/include/zstd.h:libzstd-dev; fi
+	  scripts/install-packages.sh --optional /usr/include/zstd.h:libzstd-dev \
+	    /usr/include/libdeflate.h:libdeflate-dev; fi

@@ -52,7 +52,10 @@ let package = Package(
   traits: [
     .trait(
       name: "Zstd",
-      description: "Compressed clusters of zstd, by the system's libzstd; deflate is always there.")
+      description: "Compressed clusters of zstd, by the system's libzstd; deflate is always there."),
+    .trait(
+      name: "Libdeflate",
+      description: "Deflate clusters are inflated by the system's libdeflate, not by zlib."),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-system.git", from: "1.8.0"),
@@ -65,6 +68,9 @@ let package = Package(
       name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
     .systemLibrary(
       name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"]), .brew(["zstd"])]),
+    .systemLibrary(
+      name: "CLibdeflate", pkgConfig: "libdeflate",
+      providers: [.apt(["libdeflate-dev"]), .brew(["libdeflate"])]),
     library("Primitives"),
     library("DirtyBitmap", ["Primitives"]),
     library("Execution", ["Primitives"]),
@@ -74,6 +80,7 @@ let package = Package(
       [
         "BlockLayer", "Primitives", "Execution", "DirtyBitmap", systemPackage, "CZlib",
         .target(name: "CZstd", condition: .when(traits: ["Zstd"])),
+        .target(name: "CLibdeflate", condition: .when(traits: ["Libdeflate"])),
       ]),
     library(
       "ImageOps", ["BlockLayer", "Primitives", "Execution", "DirtyBitmap", systemPackage]),

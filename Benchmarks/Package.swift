@@ -41,10 +41,11 @@ let package = Package(
         .product(name: "BitCollections", package: "swift-collections"),
       ] + (hasRoaring ? ["CRoaring"] : []),
       swiftSettings: peerSettings),
+    .systemLibrary(name: "Zlib", providers: [.apt(["zlib1g-dev"])]),
     .executableTarget(
       name: "ratios",
       dependencies: [
-        "AllocationCounter", "BitmapWorkloads", lamina("Lamina"), lamina("DirtyBitmap"),
+        "AllocationCounter", "BitmapWorkloads", "Zlib", lamina("Lamina"), lamina("DirtyBitmap"),
         lamina("BlockLayer"), lamina("Qcow2"), lamina("Execution"), lamina("Primitives"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "SystemPackage", package: "swift-system"),

@@ -180,6 +180,12 @@ public final class BlockGraph: Sendable {
         throw BlockError(
           .unsupported, "\(driver.driverName) images have no internal snapshots", node: file.name)
       }
+      guard driver.length <= policy.maxVirtualSize else {
+        throw BlockError(
+          .refused,
+          "the disk has \(driver.length) bytes, and the open policy allows "
+            + "\(policy.maxVirtualSize)", node: file.name)
+      }
       node = try register(driver, options.nodeName, options.node)
     } catch {
       try? await driver.close()

@@ -44,6 +44,10 @@ public struct OpenPolicy: Sendable {
 
   /// The longest backing chain that is followed.
   public var maxDepth: Int
+  /// The largest disk, in bytes, that an image may claim to be.
+  ///
+  /// An image of a few KiB can show any number of zeros: who copies disks bounds them here.
+  public var maxVirtualSize = Int.max
   /// Whether a file whose format nobody states may be probed.
   public let allowsProbing: Bool
   private let gate: @Sendable (Reference) throws(BlockError) -> Grant

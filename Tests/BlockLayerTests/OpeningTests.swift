@@ -135,6 +135,16 @@ import Testing
     #expect(message(try await open("0", policy: policy)).contains("deeper than 4 images"))
   }
 
+  @Test func aDiskLargerThanThePolicyAllowsIsRefusedAndNothingStaysOpen() async throws {
+    try folder.make("top", OverlayDriver.image(backing: "base", format: "raw"))
+    try folder.make("base", pattern(1024))
+    var policy = OpenPolicy.permissive
+    policy.maxVirtualSize = 4096
+    #expect(message(try await open("top", policy: policy)).hasPrefix("opened"))
+    policy.maxVirtualSize = 511
+    #expect(message(try await open("top", policy: policy)).contains("the open policy allows 511"))
+  }
+
   @Test func errorsOfABackingFileSayWhoseTheyAre() async throws {
     try folder.make("top", OverlayDriver.image(backing: "none", format: "raw"))
     let missing = folder.file("none")

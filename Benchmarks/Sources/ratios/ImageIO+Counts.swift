@@ -5,36 +5,48 @@ internal import BlockLayer
 extension ImageIO {
   /// How much faster two tasks on two threads read than one, beside what two threads of bare
   /// `pread` gain.
-  func scalingRow(rounds: Int) async throws -> Row {
-    let measurement = Measurement(rounds: rounds)
+  func readScalingRow(rounds: Int) async throws -> Row {
     let (disk, bare, offsets) = (disk, bare, Array(offsets.prefix(1 << 15)))
-    let names = [Contender.ours, "lamina, two tasks", "pread", "pread, two tasks"]
+    let halves = [offsets[..<(offsets.count / 2)], offsets[(offsets.count / 2)...]]
+    return try await scalingRow(
+      "read 4 KiB", unit: "request", unitCount: offsets.count, yardstick: "pread", floor: 0.9,
+      rounds: rounds, ours: { try await ImageIO.readAll(disk, offsets[...]) },
+      oursInTwo: { try await ImageIO.inTwo(halves) { try await ImageIO.readAll(disk, $0) } },
+      theirs: { ImageIO.readAll(bare, offsets[...]) },
+      theirsInTwo: { try await ImageIO.inTwo(halves) { ImageIO.readAll(bare, $0) } })
+  }
+
+  /// The gain of two tasks over one, of ours divided by the yardstick's.
+  func scalingRow(
+    _ operation: String, unit: String, unitCount: Int, yardstick: String, floor: Double,
+    rounds: Int, ours: @escaping () async throws -> Void,
+    oursInTwo: @escaping () async throws -> Void, theirs: @escaping () -> Void,
+    theirsInTwo: @escaping () async throws -> Void
+  ) async throws -> Row {
     let contenders = [
-      Contender(requests: names[0]) { try await ImageIO.readAll(disk, offsets[...]) },
-      Contender(requests: names[1]) {
-        try await ImageIO.inHalves(offsets) { try await ImageIO.readAll(disk, $0) }
-      },
-      Contender(names[2]) { ImageIO.readAll(bare, offsets[...]) },
-      Contender(requests: names[3]) {
-        try await ImageIO.inHalves(offsets) { ImageIO.readAll(bare, $0) }
-      },
+      Contender(requests: Contender.ours, ours),
+      Contender(requests: "lamina, two tasks", oursInTwo),
+      Contender(yardstick, theirs),
+      Contender(requests: "\(yardstick), two tasks", theirsInTwo),
     ]
-    let samples = try await measurement.samples(contenders).map { $0.compactMap(\.self) }
+    let samples = try await Measurement(rounds: rounds).samples(contenders).map {
+      $0.compactMap(\.self)
+    }
     let complete = samples.map(\.count).min() ?? 0
     let scalings = (0..<complete).map { round in
       (samples[0][round] / samples[1][round]) / (samples[2][round] / samples[3][round])
     }
-    let figures = names.indices.map { index in
+    let figures = contenders.indices.map { index in
       Figure(
-        name: names[index], minimum: samples[index].min() ?? 0, median: samples[index].median,
-        rounds: samples[index].count,
+        name: contenders[index].name, minimum: samples[index].min() ?? 0,
+        median: samples[index].median, rounds: samples[index].count,
         ratio: (0..<complete).map { samples[index][$0] / samples[2][$0] }.median)
     }
     var row = Row(
-      suite: ImageIO.suite, operation: "read 4 KiB", subject: "2 threads", unit: "request",
-      unitCount: offsets.count, yardstick: "pread", figures: figures)
+      suite: ImageIO.suite, operation: operation, subject: "2 threads", unit: unit,
+      unitCount: unitCount, yardstick: yardstick, figures: figures)
     row.verdict = Verdict(
-      figure: scalings.median, limit: 0.85, unit: "of pread's scaling", isFloor: true)
+      figure: scalings.median, limit: floor, unit: "of \(yardstick)'s scaling", isFloor: true)
     return row
   }
 
@@ -69,13 +81,12 @@ extension ImageIO {
     for offset in offsets { file.read(offset, into: buffer.bytes) }
   }
 
-  private static func inHalves(
-    _ offsets: [Int], _ body: @escaping @Sendable (ArraySlice<Int>) async throws -> Void
+  /// Both parts at the same time.
+  static func inTwo<Part: Sendable>(
+    _ parts: [Part], _ body: @escaping @Sendable (Part) async throws -> Void
   ) async throws {
-    let middle = offsets.count / 2
     try await withThrowingTaskGroup(of: Void.self) { group in
-      group.addTask { try await body(offsets[..<middle]) }
-      group.addTask { try await body(offsets[middle...]) }
+      for part in parts { group.addTask { try await body(part) } }
       try await group.waitForAll()
     }
   }

@@ -87,7 +87,7 @@ extension ImageIO {
     }
     return Contest(
       operation: "read 4 KiB", subject: "random", unit: "request", unitCount: count,
-      contenders: [ours, yardstick], yardstick: "pread", bar: .timesYardstick(2))
+      contenders: [ours, yardstick], yardstick: "pread", bar: .timesYardstick(1.6))
   }
 
   private var sequentialReads: Contest {
@@ -101,7 +101,7 @@ extension ImageIO {
     }
     return Contest(
       operation: "read 1 MiB", subject: "sequential", unit: "request", unitCount: count,
-      contenders: [ours, yardstick], yardstick: "pread", bar: .timesYardstick(1.15))
+      contenders: [ours, yardstick], yardstick: "pread", bar: .timesYardstick(1.1))
   }
 
   private var overwrites: Contest {
@@ -118,7 +118,7 @@ extension ImageIO {
     }
     return Contest(
       operation: "overwrite 4 KiB", subject: "random", unit: "request", unitCount: count,
-      contenders: [ours, yardstick], yardstick: "pwrite", bar: .timesYardstick(2))
+      contenders: [ours, yardstick], yardstick: "pwrite", bar: .timesYardstick(1.5))
   }
 
   /// Into a new image and a hole, from the start on; nothing is flushed.
@@ -136,7 +136,7 @@ extension ImageIO {
     }
     return Contest(
       operation: "allocate 64 KiB", subject: "sequential", unit: "request", unitCount: count,
-      contenders: [ours, yardstick], yardstick: "pwrite", bar: .timesYardstick(2))
+      contenders: [ours, yardstick], yardstick: "pwrite", bar: .timesYardstick(1.5))
   }
 }
 

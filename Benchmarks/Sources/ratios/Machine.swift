@@ -35,6 +35,12 @@ struct Machine: Codable, Sendable {
     #endif
   }
 
+  /// The memory of this process that is there now; 0 where the host does not tell.
+  static var residentBytes: Int {
+    let pages = text(of: "/proc/self/statm")?.split(separator: " ").dropFirst().first
+    return (pages.flatMap { Int($0) } ?? 0) * Int(getpagesize())
+  }
+
   private static var caches: String {
     let folder = "/sys/devices/system/cpu/cpu0/cache/index"
     let levels = (0..<5).compactMap { index -> String? in

@@ -19,6 +19,7 @@ struct RatioRun {
     say(ReportText.head(report.machine))
     // First: the memory of programs is told from the runner's own while that is small.
     if command.includes(BackupCopy.suite) { report.rows += try await backupCopy(in: world) }
+    if command.includes(ImageTools.suite) { report.rows += try await imageTools() }
     if command.includes(BitmapScan.suite) { report.rows += try await bitmapScan(in: world) }
     if command.includes(ImageIO.suite) { report.rows += try await imageIO(in: world) }
     return report
@@ -127,6 +128,38 @@ struct RatioRun {
     return rows
   }
 
+  // MARK: - ImageTools
+
+  private func imageTools() async throws -> [Row] {
+    guard let lamina = command.lamina ?? ProcessInfo.processInfo.environment["LAMINA"] else {
+      say("\n\(ImageTools.suite) is left out: name a release build of lamina by --lamina")
+      return []
+    }
+    guard let qemuImg = ChildProcess.path(of: "qemu-img") else {
+      say("\n\(ImageTools.suite) is left out: qemu-img, its yardstick, is not installed")
+      return []
+    }
+    let suite = try ImageTools(
+      lamina: lamina, qemuImg: qemuImg, source: command.image, in: command.folder)
+    say(ReportText.title(ImageTools.suite, "whole runs of programs, page cache warm, wall time"))
+    let measurement = Measurement(rounds: command.rounds, budgetNanoseconds: 600e9)
+    var rows: [Row] = []
+    for stage in suite.stages {
+      for contest in try stage() where isWanted(contest) {
+        let row = try await suite.row(contest, measurement)
+        rows.append(row)
+        say(ReportText.line(row))
+        ReportText.memoryLine(row).map(say)
+      }
+    }
+    try suite.close()
+    return rows
+  }
+
+  private func isWanted(_ contest: Contest) -> Bool {
+    command.only.map { contest.operation.contains($0) || contest.subject.contains($0) } ?? true
+  }
+
   // MARK: - ImageIO
 
   private func imageIO(in world: World) async throws -> [Row] {
@@ -138,13 +171,21 @@ struct RatioRun {
     let measurement = Measurement(
       rounds: command.rounds, time: command.processorTime ? .processor : .wall)
     var rows: [Row] = []
-    for contest in image.contests {
-      rows.append(try await contest.row(suite: ImageIO.suite, measurement))
-      rows.last.map { say(ReportText.line($0)) }
+    func tell(_ row: Row) {
+      rows.append(row)
+      say(ReportText.line(row))
     }
-    rows.append(try await image.scalingRow(rounds: command.rounds))
-    rows.append(try await image.allocationRow())
-    for row in rows.suffix(2) { say(ReportText.line(row)) }
+    for row in try await image.openingRows(measurement) { tell(row) }
+    for contest in image.contests {
+      tell(try await contest.row(suite: ImageIO.suite, measurement))
+    }
+    tell(try await image.readScalingRow(rounds: command.rounds))
+    tell(try await image.allocationRow())
+    let compressed = try await CompressedImage(image.graph, "\(image.folder)/compressed.qcow2")
+    tell(try await image.inflatingRow(compressed, measurement))
+    tell(try await image.inflatingScalingRow(compressed, rounds: command.rounds))
+    try await image.graph.closeDisk(compressed.disk)
+    tell(try await image.checkRow(rounds: command.rounds))
     try await image.close()
     return rows
   }

@@ -12,7 +12,7 @@ struct Ratios: ParsableCommand {
 
   enum Output: String, ExpressibleByArgument { case text, json }
 
-  @Argument(help: "backup-copy, bitmap-scan, image-io; all when none is named.")
+  @Argument(help: "backup-copy, bitmap-scan, image-io, image-tools; all when none is named.")
   var suites: [String] = []
   @Option(help: "Bytes of the disk that the bitmap describes, such as 4T.")
   var size = "4T"
@@ -38,7 +38,11 @@ struct Ratios: ParsableCommand {
   var dirty = 1000
   @Option(help: "The lamina command, built for release; LAMINA in the environment without it.")
   var lamina: String?
-  @Option(help: "The folder for the files of image-io and backup-copy.")
+  @Option(help: "The raw image that image-tools works on; one is made without it.")
+  var image: String?
+  @Option(help: "Only cases of image-tools whose operation or subject has this in it.")
+  var only: String?
+  @Option(help: "The folder for the files of all suites but bitmap-scan.")
   var folder = FileManager.default.temporaryDirectory.path
   @Option(help: "text or json.")
   var output = Output.text
@@ -51,9 +55,9 @@ struct Ratios: ParsableCommand {
     #if DEBUG
     throw ValidationError("this is a debug build, whose times mean nothing: use -c release")
     #else
-    guard suites.allSatisfy([BackupCopy.suite, BitmapScan.suite, ImageIO.suite].contains) else {
-      throw ValidationError(
-        "the suites are \(BackupCopy.suite), \(BitmapScan.suite) and \(ImageIO.suite)")
+    let known = [BackupCopy.suite, BitmapScan.suite, ImageIO.suite, ImageTools.suite]
+    guard suites.allSatisfy(known.contains) else {
+      throw ValidationError("the suites are \(known.joined(separator: ", "))")
     }
     guard rounds > 0 else { throw ValidationError("--rounds must be above 0") }
     guard (bitmap == nil) == (name == nil) else {

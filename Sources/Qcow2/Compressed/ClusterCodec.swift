@@ -89,7 +89,12 @@ final class ClusterCodec: Sendable {
 
   private func makeDecompressor() throws(BlockError) -> any ClusterDecompressor {
     switch compression {
-    case .deflate: return try Inflater()
+    case .deflate:
+      #if Libdeflate
+      return try WholeInflater()
+      #else
+      return try Inflater()
+      #endif
     case .zstd:
       #if Zstd
       return try ZstdDecompressor()

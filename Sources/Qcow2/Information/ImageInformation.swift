@@ -35,8 +35,13 @@ public struct ImageInformation: Hashable, Sendable {
   public var bitmaps: [Bitmap] = []
   /// The internal snapshots, in the order of their table.
   public var snapshots: [SnapshotTableEntry] = []
+  /// The feature bits that are set, word by word.
+  public var features: [SetFeature]
   /// The header extensions that this engine does not know.
   public var unknownExtensionCount: Int
+  /// The tables that the header names and that cannot be where it says, a line each: the image
+  /// cannot be opened.
+  public var tableDefects: [String] = []
   /// What could not be read, a line each: the bitmaps or the snapshots are missing above.
   public var defects: [String] = []
 
@@ -92,6 +97,7 @@ extension ImageInformation {
         name: cluster.extensions.dataFileName,
         isRaw: header.autoclearFeatures.contains(.rawExternalData))
     }
+    features = SetFeature.all(of: cluster)
     unknownExtensionCount = cluster.extensions.unknown.count
     if let defect = cluster.extensions.bitmapsDefect {
       defects.append(defect.warning(version: header.version))

@@ -13,6 +13,8 @@ extension Qcow2Driver {
 
   /// What the image in `node` says of itself; it need not be one that this engine can open.
   ///
+  /// Its `violations` sum up what is dangerous about it.
+  ///
   /// Follows no reference out of the file, writes nothing, and needs no key. A damaged snapshot
   /// table or bitmap directory is told in `defects`. Throws `invalidImage` or `unsupported`, with
   /// QEMU's texts, when the header is none, and what reading throws. Reads the first cluster, the
@@ -22,6 +24,7 @@ extension Qcow2Driver {
   {
     let cluster = try await readHeader(of: node, for: .check)
     var information = ImageInformation(cluster)
+    information.tableDefects = cluster.regionDefects(fileByteCount: node.length).map(\.message)
     do throws(BlockError) {
       information.bitmaps = try await bitmaps(of: cluster, in: node)
     } catch {

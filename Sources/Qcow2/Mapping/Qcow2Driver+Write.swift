@@ -25,10 +25,14 @@ extension Qcow2Driver {
       let guest = range.lower + done
       let (run, ticket) = try await enterRun(guest, range.count - done)
       if case .data(let host, isCopied: true) = run.kind {
-        defer { epochs.leave(ticket) }
         let part = bytes.slice(ByteRange(offset: done, count: run.count))
-        try await writeInPlace(ByteRange(offset: host, count: run.count), part)
-        done += run.count
+        let written: Int
+        do {
+          defer { epochs.leave(ticket) }
+          written = try await writeInPlace(ByteRange(offset: host, count: run.count), part)
+        }
+        if written == 0 { try await disown(guest) }
+        done += written
       } else {
         epochs.leave(ticket)
         let rest = range.dropFirst(done)
@@ -41,10 +45,15 @@ extension Qcow2Driver {
     #endif
   }
 
-  private func writeInPlace(_ host: ByteRange, _ bytes: RawSpan) async throws(BlockError) {
-    try tables.withLock { tables throws(BlockError) in try tables.checkDataTarget(host) }
+  /// Writes the beginning of `bytes` at `host`, as far as that is ours alone; answers how much.
+  private func writeInPlace(
+    _ host: ByteRange, _ bytes: RawSpan
+  ) async throws(BlockError) -> Int {
+    let count = try await ownedCount(of: host)
+    guard count > 0 else { return 0 }
     await raise(.writeAio)
-    try await dataNode.write(host, from: bytes)
+    try await dataNode.write(host.prefix(count), from: bytes.slice(ByteRange(0, count)))
+    return count
   }
 
   /// Writes the beginning of `range` into clusters that have to be mapped for it, and answers how
@@ -58,7 +67,10 @@ extension Qcow2Driver {
       try await ensureTable(geometry.split(GuestOffset(window.lower)).l1Index)
       var target = try await writeTarget(window, range)
       guard target.count > 0 else { return 0 }
-      let place = try await place(for: target)
+      guard let place = try await place(for: target) else {
+        try await disownLocked(window.prefix(geometry.clusterSize))
+        return 0
+      }
       // Fewer clusters may follow each other than are wanted.
       target.count = place.count
       let clusters = ByteRange(
@@ -94,14 +106,13 @@ extension Qcow2Driver {
   }
 
   /// Clusters for a write: those that the guest's clusters have already, or free ones.
-  private func place(for target: WriteTarget) async throws(BlockError) -> ClusterRun {
+  ///
+  /// Nil where the first has a place that others have too.
+  private func place(for target: WriteTarget) async throws(BlockError) -> ClusterRun? {
     guard let host = target.reuse else { return try await allocate(target.count) }
-    let place = ClusterRun(first: host >> geometry.clusterBits, count: target.count)
-    try tables.withLock { tables throws(BlockError) in
-      try tables.checkDataTarget(
-        ByteRange(offset: host, count: target.count << geometry.clusterBits))
-    }
-    return place
+    let bits = geometry.clusterBits
+    let owned = try await ownedCount(of: ByteRange(offset: host, count: target.count << bits))
+    return owned == 0 ? nil : ClusterRun(first: host >> bits, count: owned >> bits)
   }
 
   /// The clusters that one step may map: within one L2 table, bounded in length.

@@ -86,6 +86,9 @@ extension Tables {
       throw .corruption(
         "Preventing invalid write on metadata (overlaps with \(owner.name)): \(place())")
     }
+    if tablesNamedTwice.contains(cluster) {
+      throw .corruption("\(place) is named by another L1 entry too")
+    }
   }
 
   // MARK: - What is where
@@ -106,7 +109,9 @@ extension Tables {
     }
     for entry in l1 {
       if let table = L1Entry(rawValue: entry).l2Table {
-        metadataClusters.insert(table.value >> geometry.clusterBits, as: .activeL2Table)
+        let cluster = table.value >> geometry.clusterBits
+        if metadataClusters[cluster] == .activeL2Table { tablesNamedTwice.insert(cluster) }
+        metadataClusters.insert(cluster, as: .activeL2Table)
       }
     }
   }

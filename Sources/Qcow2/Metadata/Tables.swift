@@ -55,6 +55,9 @@ struct Tables {
   /// What the last of them met.
   var hindrance: BlockError?
   var metadataClusters = MetadataMap()
+  /// L2 tables that two entries of the active L1 table name, by their cluster: writing in one would
+  /// change what the other shows.
+  var tablesNamedTwice: Set<Int> = []
   /// Where the last compressed stream that we wrote ends; the rest of its cluster is free for the
   /// next one.
   ///

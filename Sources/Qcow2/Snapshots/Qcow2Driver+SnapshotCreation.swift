@@ -69,9 +69,9 @@ extension Qcow2Driver {
       throw error
     }
     try await switchSnapshots(to: new)
-    // The snapshot is made, whatever fails now: a table that nothing names is a leak.
+    // The snapshot is made, whatever fails now: a table that nothing names is a leak. That it is
+    // given up is written with what changes next, which tells when that fails.
     try? await releaseClusters(old.range)
-    try? await makeDurable()
     return describe(entry)
   }
 

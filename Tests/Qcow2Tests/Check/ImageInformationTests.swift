@@ -48,6 +48,36 @@ import Testing
     #expect(told.recordedBacking == RecordedBacking(name: "none.img", format: "raw"))
   }
 
+  @Test func aSoundImageThatNamesNothingHasNoViolations() async throws {
+    let told = try await information { image in
+      _ = try await image.addSnapshot()
+      _ = try await image.addBitmap()
+    }
+    #expect(told.violations.isEmpty)
+    #expect(told.features == [SetFeature(kind: .autoclear, bit: 0, name: "bitmaps")])
+  }
+
+  @Test func whatReachesBeyondTheImageIsAViolation() async throws {
+    let told = try await information { image in
+      try await image.write(bytes: Array("../json:\u{1b}x".utf8), at: 400)
+      try await image.write([400], at: 8)
+      try await image.write(UInt32(10), at: 16)
+      try await image.write([3], at: 72)
+      try await image.write([1 << 40], at: 80)  // a compatible bit that nobody knows
+      try await image.write([0x7000_0000_0000], at: 48)
+    }
+    let name: EmbeddedName = "../json:\u{1b}x"
+    #expect(
+      told.violations == [
+        .namesBackingFile(name), .statesNoBackingFormat, .leadsOutOfFolder(name),
+        .hasControlCharacters(name),
+        .unknownFeature(SetFeature(kind: .compatible, bit: 40, name: nil)), .isMarkedCorrupt,
+        .isDirty, .defect(told.tableDefects[0]),
+      ])
+    #expect(told.tableDefects.count == 1)
+    #expect(!told.violations.map(\.description).joined().contains("\u{1b}"))
+  }
+
   @Test func bitmapsAndSnapshotsAreListed() async throws {
     let told = try await information { image in
       _ = try await image.addSnapshot()
