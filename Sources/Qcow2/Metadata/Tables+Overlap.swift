@@ -87,7 +87,7 @@ extension Tables {
         "Preventing invalid write on metadata (overlaps with \(owner.name)): \(place())")
     }
     if tablesNamedTwice.contains(cluster) {
-      throw .corruption("\(place) is named by another L1 entry too")
+      throw .corruption("\(place()) is named by another L1 entry too")
     }
   }
 
