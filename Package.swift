@@ -52,7 +52,7 @@ let package = Package(
   traits: [
     .trait(
       name: "Zstd",
-      description: "Compressed clusters of zstd, by the system's libzstd; deflate is always there."),
+      description: "Compressed clusters of zstd, by the system's libzstd; deflate always works."),
     .trait(
       name: "Libdeflate",
       description: "Deflate clusters are inflated by the system's libdeflate, not by zlib."),
@@ -122,7 +122,7 @@ let package = Package(
     tests("TidyTests", []),
     tests("LaminaToolTests", ["LaminaTool", "QEMUTools"]),
     tests("OracleTests", ["LaminaTool", "Execution", "QEMUTools"]),
-    tests("LaminaTests", ["Lamina"]),
+    tests("LaminaTests", ["Lamina", systemPackage]),
     tests("DirtyBitmapTests", ["DirtyBitmap", "Primitives"]),
     tests("PrimitivesTests", ["Primitives"]),
     tests("ExecutionTests", ["Execution", "Primitives"]),

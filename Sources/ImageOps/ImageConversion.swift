@@ -30,10 +30,12 @@ public struct ImageConversion: Sendable {
   public var targetIsZero = false
   /// Whether the target's clusters are written compressed.
   public var isCompressed = false
-  /// Whether a target that allocates is written piece by piece in the disk's order.
+  /// Whether the target is written piece by piece in the disk's order.
   ///
-  /// Then its file is laid out in that order, and the same source makes the same file. Without,
-  /// pieces are written as they come, which is faster where they take unequal times to read.
+  /// Then a target that allocates is laid out in that order, and the same source makes the same
+  /// file. A host file takes one write at a time anyway, and writers that wait for each other in
+  /// the host cost twice the processor time. Without, pieces are written as they come, which is
+  /// faster where they take unequal times to read.
   public var keepsOrder = true
   /// Whether sectors that cannot be read become zeros, and are reported.
   public var salvages = false
@@ -109,8 +111,7 @@ public struct ImageConversion: Sendable {
   ) async throws(BlockError) -> TransferPlan {
     var plan = TransferPlan(zeros: .made, zeroBlock: sparseSize)
     plan.isCompressed = isCompressed
-    // Bytes of a target that does not allocate lie where they lie.
-    plan.keepsOrder = keepsOrder && target.clusterSize > 0
+    plan.keepsOrder = keepsOrder
     plan.salvages = salvages
     if case .contents(let node) = backing {
       plan.reference = DiskView([node], length: source.length)

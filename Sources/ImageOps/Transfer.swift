@@ -96,7 +96,9 @@ struct Transfer: PiecewiseWork {
         run.count = whole - rest.lower
       }
       let range = rest.prefix(run.count)
-      if let last = runs.last, last.kind == run.kind, run.kind != .data || joinsData {
+      if let last = runs.last, last.kind == run.kind,
+        run.kind != .data || joinsData(at: range.lower)
+      {
         runs[runs.count - 1].range = ByteRange(last.range.lower, range.upper)
       } else {
         runs.append(TransferRun(kind: run.kind, range: range))
@@ -108,9 +110,11 @@ struct Transfer: PiecewiseWork {
 }
 
 extension Transfer {
-  /// Whether runs of data are one: not where blocks of zeros are looked for, since one run may be
-  /// all zeros, and the next not.
-  private var joinsData: Bool { plan.zeroBlock == 0 || plan.needsWholeClusters }
+  /// Whether runs of data that meet at `offset` are one: not where they meet in mid of a block that
+  /// may be found to be zeros, since the one's part may be, and the next one's not.
+  private func joinsData(at offset: Int) -> Bool {
+    plan.zeroBlock == 0 || plan.needsWholeClusters || offset % plan.zeroBlock == 0
+  }
 }
 
 /// A run of a piece, and what becomes of it.
