@@ -21,7 +21,7 @@ extension FuzzTarget {
       await script.run()
       let isClosed = (try? await opened.close()) != nil
       guard let check, check.isSound, isClosed else { return }
-      await verify(disk, damaged, script.view, before: check)
+      await verify(disk, damaged, script.view)
     }
   }
 
@@ -44,7 +44,7 @@ extension FuzzTarget {
     } + found
   }
 
-  /// Inputs that broke something once: a cluster mapped twice whose last owner lacks its flag.
+  /// Inputs that broke something once: a cluster with two owners of which the last lacks its flag.
   private static let found: [[UInt8]] = [
     [
       12, 4, 20, 2, 16, 0, 255, 62, 255, 255, 239, 255, 255, 255, 16, 0, 255, 62, 255, 255, 239,
@@ -56,16 +56,25 @@ extension FuzzTarget {
       7, 0, 40, 40, 20, 0, 37, 120, 30, 159, 136, 159, 159, 73, 20, 70, 81, 0, 20, 9, 9, 136, 0,
       3, 0,
     ],
+    [
+      12, 97, 110, 103, 82, 97, 5, 0, 96, 0, 85, 73, 110, 116, 1, 37, 176, 82, 97, 110, 103, 5, 0,
+      96, 0, 85, 73, 110, 116, 176, 103, 5,
+    ],
   ]
 
-  /// The image is sound as it was `before`, and the guest sees what it must.
+  /// The image is sound as it was, and the guest sees what it must.
+  ///
+  /// In one that was damaged, copied flags may be clear where they could be set, which costs a
+  /// copy: what is counted too high is copied as a shared one; and where two entries, one of them
+  /// perhaps compressed, name one cluster, nobody knows the last owner when the other is gone.
   private static func verify(
-    _ disk: MemoryDriver, _ damaged: DamagedImage, _ expected: GuestView, before: ImageCheck
+    _ disk: MemoryDriver, _ damaged: DamagedImage, _ expected: GuestView
   ) async {
+    let isDamaged = damaged.contents != damaged.image.contents
     let result = await Opened.check(disk, in: damaged.world)
     let findings = (result?.findings ?? []).filter { finding in
       (finding.kind == .corruption || finding.kind == .checkError)
-        && !(before.mayLoseOwners && finding.isMissingFlag)
+        && !(isDamaged && finding.isMissingFlag)
     }
     require(result != nil && findings.isEmpty, "a sound image is damaged: \(findings.prefix(4))")
     guard let view = await damaged.view(of: disk) else {
@@ -73,13 +82,6 @@ extension FuzzTarget {
     }
     expected.requireSame(view)
   }
-}
-
-extension ImageCheck {
-  /// Whether something may come to be counted once without anybody knowing its last owner, whose
-  /// copied flag stays clear: what is counted too high, and is copied as a shared one, or what is
-  /// mapped twice.
-  fileprivate var mayLoseOwners: Bool { leaks > 0 || findings.contains { $0.kind == .notice } }
 }
 
 extension ImageCheck.Finding {
