@@ -2,9 +2,15 @@
 import Foundation
 import PackageDescription
 
-/// Where zstd is installed, its streams are fuzzed too.
-let headers = ["/usr/include/zstd.h", "/usr/local/include/zstd.h"]
-let hasZstd = headers.contains { FileManager.default.fileExists(atPath: $0) }
+/// What is installed of zstd and libdeflate is fuzzed too.
+func isInstalled(_ header: String) -> Bool {
+  ["/usr/include", "/usr/local/include", "/opt/homebrew/include"].contains {
+    FileManager.default.fileExists(atPath: "\($0)/\(header)")
+  }
+}
+let hasZstd = isInstalled("zstd.h")
+let traits = ["zstd.h": "Zstd", "libdeflate.h": "Libdeflate"].filter { isInstalled($0.key) }
+let traitsOfLamina = Set(traits.values.map { Package.Dependency.Trait(stringLiteral: $0) })
 
 let settings: [SwiftSetting] = [
   .enableUpcomingFeature("ExistentialAny"),
@@ -21,7 +27,7 @@ let package = Package(
   name: "lamina-fuzz",
   platforms: [.macOS(.v26)],
   products: [.executable(name: "fuzz", targets: ["fuzz"])],
-  dependencies: [.package(name: "lamina", path: "..", traits: hasZstd ? ["Zstd"] : [])],
+  dependencies: [.package(name: "lamina", path: "..", traits: traitsOfLamina)],
   targets: [
     .executableTarget(
       name: "fuzz",

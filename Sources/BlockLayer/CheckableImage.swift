@@ -55,13 +55,33 @@ public struct ImageCheck: Sendable {
     }
     /// How bad it is.
     public let kind: Kind
+    private let text: any FindingText
+
     /// What and where, in one line.
-    public let message: String
+    ///
+    /// Made when it is asked for: of ten thousand findings mostly the counters are looked at.
+    public var message: String { text.message }
 
     /// Makes a finding.
     public init(_ kind: Kind, _ message: String) {
+      self.init(kind, message as any FindingText)
+    }
+
+    /// Makes a finding that is put into words later.
+    package init(_ kind: Kind, _ text: any FindingText) {
       self.kind = kind
-      self.message = message
+      self.text = text
+    }
+
+    /// Whether both say the same.
+    public static func == (left: Finding, right: Finding) -> Bool {
+      left.kind == right.kind && left.message == right.message
+    }
+
+    /// Feeds what `==` compares.
+    public func hash(into hasher: inout Hasher) {
+      hasher.combine(kind)
+      hasher.combine(message)
     }
   }
 
@@ -92,4 +112,15 @@ public struct ImageCheck: Sendable {
 
   /// An empty result.
   public init() {}
+}
+
+/// What a finding can be put into words from.
+package protocol FindingText: Sendable {
+  /// The finding in one line.
+  var message: String { get }
+}
+
+extension String: FindingText {
+  /// The text itself.
+  package var message: String { self }
 }

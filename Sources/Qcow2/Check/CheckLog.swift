@@ -5,7 +5,7 @@ struct CheckLog {
   /// The counters, and no findings: those are in `findings` until the end.
   private(set) var result = ImageCheck()
   /// The findings, as many as are kept.
-  private(set) var findings: [(finding: CheckFinding, count: Int, isRepaired: Bool)] = []
+  private(set) var findings: [LoggedFinding] = []
   /// The leaked clusters that were freed.
   private(set) var leaksFixed = 0
   /// The corruptions that were put right.
@@ -26,7 +26,7 @@ struct CheckLog {
     case .notice: break
     default: result.corruptions = result.corruptions.addingClamped(count)
     }
-    if !isFull { findings.append((finding, count, false)) }
+    if !isFull { findings.append(LoggedFinding(finding: finding, count: count, isRepaired: false)) }
   }
 
   /// Notes something that was found and put right.
@@ -35,7 +35,7 @@ struct CheckLog {
     case .leak: leaksFixed = leaksFixed.addingClamped(count)
     default: corruptionsFixed = corruptionsFixed.addingClamped(count)
     }
-    if !isFull { findings.append((finding, count, true)) }
+    if !isFull { findings.append(LoggedFinding(finding: finding, count: count, isRepaired: true)) }
   }
 
   /// Whether findings are only counted from now on.
@@ -61,23 +61,32 @@ struct CheckLog {
   /// Changes the statistics.
   mutating func update(_ change: (inout ImageCheck) -> Void) { change(&result) }
 
-  /// The result with its findings in words.
+  /// The result with its findings.
   func finished() -> ImageCheck {
     var check = result
     check.findings =
-      findings.map { finding, count, isRepaired in
-        isRepaired
-          ? ImageCheck.Finding(.repaired, finding.repairMessage)
-          : ImageCheck.Finding(finding.kind, text(finding, count))
-      }
-      + errors.map { ImageCheck.Finding(.checkError, $0) }
+      findings.map(ImageCheck.Finding.init) + errors.map { ImageCheck.Finding(.checkError, $0) }
     return check
   }
+}
 
-  private func text(_ finding: CheckFinding, _ count: Int) -> String {
+/// A finding, and how often it was met.
+struct LoggedFinding: FindingText {
+  let finding: CheckFinding
+  let count: Int
+  let isRepaired: Bool
+
+  var message: String {
+    if isRepaired { return finding.repairMessage }
     if count == 1 { return finding.message }
     if case .leakedBehindFile = finding { return finding.message }  // tells the number itself
     return "\(finding.message) (\(count) times)"
+  }
+}
+
+extension ImageCheck.Finding {
+  fileprivate init(_ logged: LoggedFinding) {
+    self.init(logged.isRepaired ? .repaired : logged.finding.kind, logged)
   }
 }
 

@@ -75,16 +75,19 @@ extension Tables {
   /// Throws if what an L1 entry names is something else than an L2 table of the file.
   func checkIsTable(_ table: HostOffset, l1Index: Int) throws(BlockError) {
     let cluster = table.value >> geometry.clusterBits
-    let place = "L2 table offset \(hexText(table.value)) (L1 index: \(hexText(l1Index)))"
+    // Every write that maps something comes through here: no text is made before it is needed.
+    func place() -> String {
+      "L2 table offset \(hexText(table.value)) (L1 index: \(hexText(l1Index)))"
+    }
     guard cluster < highWater else {
-      throw .corruption("\(place) is beyond the end of the file")
+      throw .corruption("\(place()) is beyond the end of the file")
     }
     if let owner = metadataClusters[cluster], owner != .activeL2Table, owner != .inactiveL2Table {
       throw .corruption(
-        "Preventing invalid write on metadata (overlaps with \(owner.name)): \(place)")
+        "Preventing invalid write on metadata (overlaps with \(owner.name)): \(place())")
     }
     if tablesNamedTwice.contains(cluster) {
-      throw .corruption("\(place) is named by another L1 entry too")
+      throw .corruption("\(place()) is named by another L1 entry too")
     }
   }
 

@@ -160,7 +160,11 @@ import Testing
       #expect(try await door.read(at: 4096, count: 4096).allSatisfy { $0 == 1 })
       await door.close()
       try await image.graph.close(node)
-      #expect(try await image.check().leaks == 0)
+      // Nobody knows the last owner without a walk: its clear flag costs a copy.
+      let left = try await image.check()
+      #expect(left.leaks == 0)
+      #expect(left.messages == ["ERROR OFLAG_COPIED data cluster: l2_entry=6000 refcount=1"])
+      #expect(try await image.repair(.all).remaining.messages == [])
     }
   }
 

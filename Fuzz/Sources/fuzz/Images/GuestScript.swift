@@ -46,13 +46,13 @@ struct GuestScript {
         let length = door.length + range.count
         if length <= 2 * SmallImage.diskSize { try await door.resize(to: length) }
       case 9 where choice & 0x80 != 0:
-        view.set(ByteRange(range.lower, 4 * SmallImage.diskSize), nil)
+        view.forget(from: range.lower)
         try await door.resize(to: range.upper, mayShrink: true)
       case 10: try await opened.graph.createSnapshot(named: "\(choice)", of: opened.node)
       case 11:
         try await opened.graph.deleteSnapshot(try await anySnapshot(choice), of: opened.node)
       case 12:
-        view.set(ByteRange(0, SmallImage.diskSize), nil)
+        view.forget(from: 0)
         try await opened.graph.applySnapshot(try await anySnapshot(choice), to: opened.node)
       case 13: try await writeCompressed(range, reader.byte())
       default: _ = try await door.read(at: range.lower, count: range.count)

@@ -150,13 +150,3 @@ extension NewImageOptions {
     backingFormat = "raw"
   }
 }
-
-extension MemoryDriver {
-  /// All bytes.
-  func contents() async throws(BlockError) -> [UInt8] {
-    var buffer = IOBuffer(byteCount: length)
-    var bytes = buffer.mutableBytes
-    try await read(ByteRange(0, bytes.byteCount), into: &bytes)
-    return bytes.bytes.toArray()
-  }
-}

@@ -14,9 +14,8 @@ extension FuzzTarget {
     let stream = bytes.dropFirst().prefix(8192)
     let world = World.simulated(seed: 1, stepLimit: 100_000)
     world.runBlocking {
-      guard
-        let opened = try? await Opened.open(
-          image.holding(stream), of: image, in: world, readOnly: true)
+      let disk = await MemoryDriver.holding(image.holding(stream))
+      guard let opened = try? await Opened.open(disk, of: image, in: world, readOnly: true)
       else { return }
       let place = SmallImage.compressedCluster * image.clusterSize
       let read = try? await opened.door.read(at: place, count: image.clusterSize)

@@ -10,34 +10,25 @@ extension FuzzTarget {
   /// that could be read before is what it was.
   static let repair = FuzzTarget(
     name: "repair", summary: "a damaged image, repaired", seeds: seedsOfImages
-  ) { bytes in
-    var reader = InputReader(bytes)
-    let image = SmallImage.all[Int(reader.byte()) % SmallImage.all.count]
-    let damaged = Damage.apply(&reader, to: image)
-    let mode: ImageRepair = reader.byte() & 1 == 0 ? .all : .leaks
-    let world = World.simulated(seed: 1, stepLimit: 300_000)
-    world.runBlocking {
-      let before = await view(damaged, image, world)
-      let disk = MemoryDriver(length: 0, growsOnWrite: true)
-      if !damaged.isEmpty {
-        try? await disk.write(ByteRange(0, damaged.count), from: damaged.span.bytes)
-      }
-      guard let result = await repaired(disk, mode, world) else { return }
-      let check = await Opened.check(disk, in: world)
+  ) { input in
+    DamagedImage.run(input) { damaged in
+      var reader = damaged.rest
+      let mode: ImageRepair = reader.byte() & 1 == 0 ? .all : .leaks
+      let disk = await damaged.makeDisk()
+      guard let result = await repaired(disk, mode, damaged.world) else { return }
+      let check = await Opened.check(disk, in: damaged.world)
       require(
         check?.corruptions == result.remaining.corruptions
           && check?.leaks == result.remaining.leaks,
         "a repair says \(result.remaining.findings.prefix(3)), a check "
           + "\(check?.findings.prefix(3) ?? [])")
-      guard result.remaining.isSound, let before else { return }
-      guard let contents = try? await disk.contents(),
-        let after = await view(contents, image, world)
-      else { fatalError("a repaired image cannot be opened any more") }
-      if let sector = before.firstDifference(from: after) {
-        fatalError(
-          "sector \(sector) was \(before.sectors[sector]?.prefix(8) ?? []), and is "
-            + "\(after.sectors[sector]?.prefix(8) ?? [])")
+      guard result.remaining.isSound,
+        let before = await damaged.view(of: await damaged.makeDisk())
+      else { return }
+      guard let after = await damaged.view(of: disk) else {
+        fatalError("a repaired image cannot be opened any more")
       }
+      before.requireSame(after)
     }
   }
 
@@ -54,18 +45,5 @@ extension FuzzTarget {
     let result = try? await driver.repair(mode)
     try? await graph.close(node)
     return result
-  }
-
-  private static func view(
-    _ bytes: [UInt8], _ image: SmallImage, _ world: World
-  ) async -> GuestView? {
-    let dataFile = image.hasDataFile ? MemoryDriver(length: 0, growsOnWrite: true) : nil
-    guard
-      let opened = try? await Opened.open(
-        bytes, of: image, in: world, readOnly: true, dataFile: dataFile)
-    else { return nil }
-    let view = await GuestView(of: opened.door)
-    try? await opened.close()
-    return view
   }
 }
