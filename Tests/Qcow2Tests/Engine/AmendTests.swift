@@ -163,6 +163,13 @@ import Testing
       let refusals: [(String, @Sendable (inout AmendOptions) -> Void)] = [
         ("compat=0.10 requires refcount_bits=16", { $0.version = .v2 }),
         (
+          "compat=0.10 requires refcount_bits=16",
+          {
+            $0.version = .v2
+            $0.refcountBits = 8  // as it is
+          }
+        ),
+        (
           "Refcount width must be a power of two and may not exceed 64 bits",
           { $0.refcountBits = 3 }
         ),
@@ -174,7 +181,7 @@ import Testing
           "Refcount widths other than 16 bits require compatibility level 1.1 or above \(later)",
           {
             $0.version = .v2
-            $0.refcountBits = 8
+            $0.refcountBits = 4
           }
         ),
         (
