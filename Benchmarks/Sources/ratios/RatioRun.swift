@@ -157,7 +157,8 @@ struct RatioRun {
   }
 
   private func isWanted(_ contest: Contest) -> Bool {
-    command.only.map { contest.operation.contains($0) || contest.subject.contains($0) } ?? true
+    command.only.isEmpty
+      || command.only.contains { contest.operation.contains($0) || contest.subject.contains($0) }
   }
 
   // MARK: - ImageIO

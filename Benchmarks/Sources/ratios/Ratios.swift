@@ -40,8 +40,8 @@ struct Ratios: ParsableCommand {
   var lamina: String?
   @Option(help: "The raw image that image-tools works on; one is made without it.")
   var image: String?
-  @Option(help: "Only cases of image-tools whose operation or subject has this in it.")
-  var only: String?
+  @Option(help: "Only cases of image-tools whose operation or subject has this in it; repeatable.")
+  var only: [String] = []
   @Option(help: "The folder for the files of all suites but bitmap-scan.")
   var folder = FileManager.default.temporaryDirectory.path
   @Option(help: "text or json.")
