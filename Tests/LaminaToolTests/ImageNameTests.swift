@@ -92,6 +92,9 @@ struct ImageNameTests {
     (#"{"a":1,"a":2}"#, "JSON parse error, duplicate key"),
     (#"{1:2}"#, "JSON parse error, key is not a string in object"),
     (#"{"a":tru}"#, "JSON parse error, invalid keyword 'tru'"),
+    (#"{"a":"\ud800\u0041"}"#, #"JSON parse error, \ud800 is not a valid Unicode character"#),
+    (#"{"a":"\udc00"}"#, #"JSON parse error, \udc00 is not a valid Unicode character"#),
+    (#"{"a":"\u12"}"#, #"JSON parse error, \u12" is not a valid Unicode character"#),
     (#"{} {}"#, "Expecting at most one JSON value"), ("", "Expecting a JSON value"),
     (String(repeating: "[", count: 100_000), "JSON nesting depth limit exceeded"),
   ])

@@ -142,31 +142,40 @@ struct JSONReader {
     case "r": return "\r"
     case "t": return "\t"
     case "\"", "'", "\\", "/": return letter
-    case "u":
-      let unit = try codeUnit()
-      guard unit & 0xfc00 == 0xd800, rest.starts(with: "\\u".unicodeScalars) else {
-        return try scalar(unit)
-      }
-      rest.removeFirst(2)
-      let second = try codeUnit()
-      return try scalar(0x10000 + (unit & 0x3ff) << 10 + second & 0x3ff)
+    case "u": return try unicodeScalar()
     default: throw wrong("invalid escape sequence '\\\(letter)' in string")
     }
   }
 
-  private func scalar(_ value: UInt32) throws(BlockError) -> Unicode.Scalar {
-    guard value != 0, let scalar = Unicode.Scalar(value) else {
-      throw wrong("invalid Unicode character in string")
+  /// The character behind `\u`: one code unit, or two that are a pair.
+  private mutating func unicodeScalar() throws(BlockError) -> Unicode.Scalar {
+    let start = rest
+    let first = try codeUnit()
+    var value = first
+    if first & 0xfc00 == 0xd800, rest.starts(with: "\\u".unicodeScalars) {
+      rest.removeFirst(2)
+      let second = try codeUnit()
+      if second & 0xfc00 == 0xdc00 {
+        value = 0x10000 + (first & 0x3ff) << 10 + second & 0x3ff
+      }
     }
+    // No name has a zero in it.
+    guard value != 0, let scalar = Unicode.Scalar(value) else { throw noCharacter(start, 4) }
     return scalar
   }
 
   private mutating func codeUnit() throws(BlockError) -> UInt32 {
-    let digits = String(rest.prefix(4))
-    guard digits.count == 4, digits.allSatisfy(\.isHexDigit), let unit = UInt32(digits, radix: 16)
-    else { throw wrong("invalid escape sequence '\\u' in string") }
+    let digits = rest.prefix(4).prefix(while: \.properties.isASCIIHexDigit)
+    guard digits.count == 4, let unit = UInt32(String(digits), radix: 16) else {
+      throw noCharacter(rest, digits.count + 1)
+    }
     rest.removeFirst(4)
     return unit
+  }
+
+  private func noCharacter(_ text: Substring.UnicodeScalarView, _ count: Int) -> BlockError {
+    let shown = OptionText.printable(String(text.prefix(count)))
+    return wrong("\\u\(shown) is not a valid Unicode character")
   }
 
   private mutating func number() throws(BlockError) -> JSONValue {
